@@ -1,0 +1,33 @@
+"""Learned initial guesses for PySCF: import this package and set ``mf.init_guess = 'ml'``."""
+
+from __future__ import annotations
+
+from pyscf_mlguess import hook
+from pyscf_mlguess.gate import GuessRefused
+from pyscf_mlguess.hook import register, unregister
+
+__version__ = "0.1.0"
+__all__ = ["GuessRefused", "guess", "load_model", "register", "unregister"]
+
+
+def guess(mf, model: str = "ml"):
+    """The initial density matrix that ``mf.init_guess = model`` would start from, for ``mf.kernel(dm0=...)``.
+
+    mf: SCF object.  model: ``'ml'`` or ``'ml:<name or path>'``.  Works without ``register`` too.
+    Returns (nao, nao), or (2, nao, nao) for UHF, UKS, ROHF and ROKS.  A refused guess is PySCF's
+    minao with a ``GuessRefused`` warning; ``warnings.simplefilter("error", GuessRefused)`` makes
+    it an exception.  Raises ValueError for a ``model`` of another form, and whatever loading the model raises.
+    """
+    if not hook.is_ml_key(model):
+        raise ValueError(f"model={model!r}: expected 'ml' or 'ml:<name or path>'")
+    return hook.learned_guess(mf, mf.mol, model, lambda: mf.get_init_guess(mf.mol, "minao"))
+
+
+def load_model(name: str = "default"):
+    """The model of that name or path, loaded once per process: see ``pyscf_mlguess.models.load_model``."""
+    from pyscf_mlguess import models
+
+    return models.load_model(name)
+
+
+register()

@@ -1,0 +1,44 @@
+"""One JSON object per run and line, appended as the runs end; the key tells what need not be run again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+
+def row_key(row: dict) -> tuple:
+    """Molecule with its geometry, guess and protocol: two rows of the same key are the same run."""
+    return row["molecule"], row["fingerprint"], row["guess"], tuple(sorted(row["protocol"].items()))
+
+
+def append_row(path: str | Path, row: dict) -> None:
+    """Append in one write, so that rows of several processes never mix."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, (json.dumps(row) + "\n").encode())
+    finally:
+        os.close(descriptor)
+
+
+def read_rows(path: str | Path) -> list[dict]:
+    """All complete rows, [] for a missing file; an unfinished last line (a kill) is cut off the file.
+
+    Raises ValueError naming file and line for anything else that is not a row.
+    """
+    path = Path(path)
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    complete = data[: data.rfind(b"\n") + 1]
+    if len(complete) < len(data):
+        os.truncate(path, len(complete))
+    rows = []
+    for number, line in enumerate(complete.splitlines(), start=1):
+        try:
+            row = json.loads(line)
+            row_key(row)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(f"{path}, line {number}: not a benchmark result; name another output file") from None
+        rows.append(row)
+    return rows

@@ -1,0 +1,88 @@
+"""What the learned guess serves, when it is refused, and what the user is told."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyscf import gto
+from pyscf.scf import hf, uhf
+from scipy.spatial import cKDTree
+
+from pyscf_mlguess.structure import element_numbers
+
+SUPPORTED_CLASSES = (
+    "RHF, RKS, UHF, UKS, ROHF and ROKS of molecules, "
+    "also with density fitting, newton, symmetry, smearing, spin-free X2C and QM/MM"
+)
+# Real atoms closer than this (angstrom) are a mistake in the input: the shortest bond, H2, is 0.74.
+SHORTEST_DISTANCE = 0.1
+_LISTED = 3
+
+# What separates good guesses from bad ones: see the README, "When a guess is refused".
+MOST_ELECTRONS_MISSING = 0.05
+MOST_NEGATIVE_ELECTRONS = 0.01
+
+
+class GuessRefused(UserWarning):
+    """The learned guess was not used and PySCF's default guess (minao) took its place."""
+
+
+class Refusal(Exception):
+    """The learned guess does not serve this case; ``str(exc)`` is the reason that the user reads."""
+
+
+def check_scf_class(mf: hf.SCF) -> None:
+    """Raise Refusal unless ``mf`` is one of PySCF's real, scalar, molecular SCF classes."""
+    # The generalised, Dirac, spinor X2C and periodic classes derive from hf.SCF directly.
+    if not isinstance(mf, (hf.RHF, uhf.UHF)):
+        raise Refusal(f"{type(mf).__name__} is not supported; what works is {SUPPORTED_CLASSES}")
+
+
+def check_molecule(mol: gto.MoleBase) -> None:
+    """Raise Refusal for a molecule that has no meaningful density.
+
+    That is a periodic cell, no atoms, no electrons, coordinates that are not finite, or two real
+    (not ghost) atoms within ``SHORTEST_DISTANCE``.
+    """
+    if hasattr(mol, "lattice_vectors"):
+        raise Refusal(f"periodic cells are not supported; what works is {SUPPORTED_CLASSES}")
+    if mol.natm == 0:
+        raise Refusal("the molecule has no atoms")
+    if mol.nelectron <= 0:
+        raise Refusal(f"the molecule has {mol.nelectron} electrons")
+
+    coords = mol.atom_coords(unit="Angstrom")
+    bad = np.flatnonzero(~np.isfinite(coords).all(axis=1))
+    if bad.size:
+        listed = ", ".join(f"atom {i} ({mol.atom_symbol(i)}) at {coords[i]}" for i in bad[:_LISTED])
+        raise Refusal(f"coordinates that are not finite ({bad.size} of {mol.natm} atoms): {listed}")
+
+    real = np.flatnonzero(element_numbers(mol) > 0)
+    close = real[cKDTree(coords[real]).query_pairs(SHORTEST_DISTANCE, output_type="ndarray")]
+    if close.size:
+        listed = ", ".join(
+            f"atoms {i} ({mol.atom_symbol(i)}) and {j} ({mol.atom_symbol(j)}) "
+            f"at {np.linalg.norm(coords[i] - coords[j]):.3g} angstrom"
+            for i, j in close[:_LISTED]
+        )
+        raise Refusal(f"atoms on top of each other ({len(close)} in all): {listed}")
+
+
+def check_prediction(model, structure, prediction) -> None:
+    """Raise Refusal when the prediction is not finite or says nothing about this molecule."""
+    if not any(prediction.blocks):
+        raise Refusal(f"the model {model.card['name']} knows none of the elements of this molecule")
+    for atom, block in zip(structure.atoms, prediction.blocks):
+        if not all(np.isfinite(values).all() for values in block.values()):
+            raise Refusal(f"the prediction for atom {atom} is not finite")
+
+
+def check_route(report, mol: gto.MoleBase) -> None:
+    """Raise Refusal when the way from prediction to density matrix shows a guess that will not serve."""
+    missing = abs(report.electrons_missing) / mol.natm
+    if missing > MOST_ELECTRONS_MISSING:
+        raise Refusal(f"the predicted density lacks {report.electrons_missing:.3f} electrons "
+                      f"({missing:.3f} an atom, more than {MOST_ELECTRONS_MISSING})")
+    negative = report.negative_electrons / mol.natm
+    if negative > MOST_NEGATIVE_ELECTRONS:
+        raise Refusal(f"the predicted density is negative over {report.negative_electrons:.3f} electrons "
+                      f"({negative:.3f} an atom, more than {MOST_NEGATIVE_ELECTRONS})")

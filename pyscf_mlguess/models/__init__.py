@@ -1,0 +1,101 @@
+"""Model families and their checkpoints: `load_model` is the way in.
+
+A checkpoint is a safetensors file with a JSON card of the same stem beside it, which
+names the family and carries the SHA-256 of the weights.  The weights that ship with the
+package are also pinned in ``checkpoints/index.json``, default first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+
+from pyscf_mlguess.models.linear_ace import LinearAce
+
+CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
+FORMAT = 1
+FAMILIES = {"linear-ace": LinearAce}
+
+
+class ModelError(ValueError):
+    """A checkpoint that cannot be trusted or read."""
+
+
+def available() -> list[str]:
+    """Names of the shipped models, the default first."""
+    return list(_index())
+
+
+def _index() -> dict[str, str]:
+    return json.loads((CHECKPOINTS / "index.json").read_text())
+
+
+def load_model(name: str | Path = "default"):
+    """A model by shipped name or by path to its ``.safetensors``, read once per process.
+
+    Raises ModelError (a ValueError) for a name that does not exist and for weights or cards that are
+    damaged or do not belong together, FileNotFoundError for a missing file.
+    """
+    index = _index()
+    if str(name) == "default":
+        name = next(iter(index))
+    if str(name) in index:
+        return _load(CHECKPOINTS / f"{name}.safetensors", index[str(name)])
+    path = Path(name).expanduser()
+    if path.suffix != ".safetensors":
+        raise ModelError(f"no model is called {str(name)!r}; shipped are {', '.join(index)}, "
+                         "and a path must end in .safetensors")
+    return _load(path.resolve(), None)
+
+
+@lru_cache(maxsize=8)
+def _load(path: Path, pinned: str | None):
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    card = read_card(path)
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    for expected, source in ((pinned, "the package's index"), (card.get("sha256"), "its card")):
+        if expected is not None and digest != expected:
+            raise ModelError(f"{path}: SHA-256 of the weights is {digest}, {source} says {expected}; "
+                             "the file is damaged or was changed, fetch it again")
+    try:
+        return FAMILIES[card["family"]].from_tensors(card, load(content))
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{path}: weights do not fit the card ({error})") from error
+
+
+def read_card(path: Path) -> dict:
+    """The card beside a checkpoint, checked for what every model must declare."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    card_path = path.with_suffix(".json")
+    if not card_path.is_file():
+        raise FileNotFoundError(f"{path} has no card: {card_path} is missing")
+    try:
+        card = json.loads(card_path.read_text())
+    except json.JSONDecodeError as error:
+        raise ModelError(f"{card_path} is not valid JSON: {error}") from error
+    missing = {"format", "family", "sha256", "elements", "auxbasis", "levels"} - card.keys()
+    if missing:
+        raise ModelError(f"{card_path} lacks {', '.join(sorted(missing))}")
+    if card["format"] != FORMAT or card["family"] not in FAMILIES:
+        raise ModelError(f"{card_path}: format {card['format']} of family {card['family']!r} is not known to this "
+                         f"version (format {FORMAT}; families {', '.join(FAMILIES)})")
+    return card
+
+
+def save_model(model, path: str | Path) -> Path:
+    """Write weights and card (with their SHA-256) to ``path`` (.safetensors) and its .json."""
+    from safetensors.numpy import save
+
+    path = Path(path)
+    content = save(model.tensors())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    model.card["sha256"] = hashlib.sha256(content).hexdigest()
+    path.with_suffix(".json").write_text(json.dumps(model.card, indent=1) + "\n")
+    return path

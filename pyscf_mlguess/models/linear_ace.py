@@ -1,0 +1,111 @@
+"""Linear equivariant model of the electron density on Atomic Cluster Expansion features."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, Contraction, neighbour_density
+from pyscf_mlguess.prediction import AuxiliaryDensity
+from pyscf_mlguess.structure import Structure
+
+
+@dataclass
+class Range:
+    """Where an element's invariant features lay in training.
+
+    scale: (n,) standard deviations of the leading invariants; edge: the distance from the
+    mean, in units of these, that one atom in a thousand exceeds.
+    """
+
+    scale: np.ndarray
+    edge: float
+
+    @staticmethod
+    def distance(features: AceFeatures, density, scale: np.ndarray) -> np.ndarray:
+        """Root mean square of the scaled leading invariants of each atom, shape (natm,)."""
+        singles, _, pairs = features.leading({l: a for l, a in density.items()})
+        invariants = np.concatenate([singles[0][:, :, 0], pairs[0][:, :, 0]], axis=1)
+        return np.sqrt(np.mean((invariants / scale) ** 2, axis=1))
+
+
+@dataclass
+class LinearAce:
+    """One linear map per element, l and level of theory from features to coefficients.
+
+    card: what the model is, a JSON-serialisable dict.
+    features: {element: AceFeatures}; ranges: {element: Range}.
+    weights: {level: {(element, l): (n_l, nfeatures)}}; levels are "pbe" (no exact exchange) and "hf".
+    """
+
+    card: dict
+    settings: AceSettings
+    features: dict[int, AceFeatures]
+    ranges: dict[int, Range]
+    weights: dict[str, dict[tuple[int, int], np.ndarray]]
+
+    def predict(self, structure: Structure, exact_exchange: float = 0.0) -> AuxiliaryDensity:
+        """The density relative to free atoms, interpolated in the share of exact exchange (0 to 1)."""
+        density = neighbour_density(structure, self.settings)
+        charge = np.full(len(structure), structure.charge / max(len(structure), 1))
+        blocks: list[dict[int, np.ndarray]] = [{} for _ in range(len(structure))]
+        novelty = np.zeros(len(structure))
+        mixed = [(1.0 - exact_exchange, "pbe"), (exact_exchange, "hf")]
+        for element, features in self.features.items():
+            atoms = np.flatnonzero(structure.numbers == element)
+            if len(atoms) == 0:
+                continue
+            own = {l: a[atoms] for l, a in density.items()}
+            extent = self.ranges[element]
+            novelty[atoms] = Range.distance(features, own, extent.scale) / extent.edge
+            for l, values in features(own, charge[atoms]).items():
+                if (element, l) not in self.weights["pbe"]:
+                    continue
+                matrix = sum(share * self.weights[level][element, l] for share, level in mixed if share)
+                for atom, block in zip(atoms, np.matmul(matrix, values)):
+                    blocks[atom][l] = block
+        return AuxiliaryDensity(self.card["auxbasis"], blocks, novelty)
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Everything but the card as named float32 arrays."""
+        named = {f"coupling/{l1}/{l2}/{l}": c for (l1, l2, l), c in next(iter(self.features.values())).couplings.items()}
+        for element, features in self.features.items():
+            for kind in ("singles", "pairs"):
+                for l, contraction in getattr(features, kind).items():
+                    named[f"{kind}/{element}/{l}/matrix"] = contraction.matrix
+                    if l == 0:
+                        named[f"{kind}/{element}/{l}/mean"] = contraction.mean
+            named[f"range/{element}/scale"] = self.ranges[element].scale
+            named[f"range/{element}/edge"] = np.array([self.ranges[element].edge])
+        for level, weights in self.weights.items():
+            named |= {f"weights/{level}/{element}/{l}": w for (element, l), w in weights.items()}
+        return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in named.items()}
+
+    @classmethod
+    def from_tensors(cls, card: dict, tensors: dict[str, np.ndarray]) -> "LinearAce":
+        """The inverse of ``tensors``; raises KeyError when one is missing."""
+        tensors = {name: array.astype(float) for name, array in tensors.items()}
+        settings = AceSettings(**{key: tuple(v) if isinstance(v, list) else v for key, v in card["settings"].items()})
+        couplings = {tuple(map(int, name.split("/")[1:])): array
+                     for name, array in tensors.items() if name.startswith("coupling/")}
+        features = {element: AceFeatures(settings, couplings) for element in card["elements"]}
+        for element, own in features.items():
+            for kind in ("singles", "pairs"):
+                for l in range(settings.lmax + 1):
+                    matrix = tensors[f"{kind}/{element}/{l}/matrix"]
+                    mean = tensors.get(f"{kind}/{element}/{l}/mean", np.zeros(matrix.shape[1]))
+                    getattr(own, kind)[l] = Contraction(matrix, mean)
+        ranges = {element: Range(tensors[f"range/{element}/scale"], float(tensors[f"range/{element}/edge"][0]))
+                  for element in features}
+        weights: dict = {level: {} for level in card["levels"]}
+        for name, array in tensors.items():
+            if name.startswith("weights/"):
+                _, level, element, l = name.split("/")
+                weights[level][int(element), int(l)] = array
+        return cls(card, settings, features, ranges, weights)
+
+
+def settings_for_card(settings: AceSettings) -> dict:
+    """Settings as they stand in a card."""
+    return asdict(settings)

@@ -1,0 +1,44 @@
+"""From an SCF object to its initial density matrix, one line per stage."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyscf.lib import logger
+from pyscf.scf import hf
+
+from pyscf_mlguess import gate
+from pyscf_mlguess.functional import SemilocalPotential
+from pyscf_mlguess.models import load_model
+from pyscf_mlguess.routes.auxiliary_density import predicted_guess
+from pyscf_mlguess.structure import Structure
+
+
+def initial_density_matrix(mf: hf.SCF, key: str = "ml") -> np.ndarray:
+    """The learned initial density matrix for ``mf``.
+
+    key: "ml" or "ml:<model name or path>".  Returns (nao, nao) for restricted, (2, nao, nao) for
+    unrestricted and restricted open-shell objects.  Raises gate.Refusal with the reason when the
+    guess is not served or not trusted, ModelError or FileNotFoundError when the model cannot be loaded.
+    """
+    gate.check_scf_class(mf)
+    gate.check_molecule(mf.mol)
+    model = load_model(key.partition(":")[2] or "default")
+    structure = Structure.from_mol(mf.mol)
+    potential = SemilocalPotential.of(mf)
+    prediction = model.predict(structure, potential.exact_exchange)
+    gate.check_prediction(model, structure, prediction)
+    dm, report = predicted_guess(mf, prediction, potential)
+    gate.check_route(report, mf.mol)
+    _log(mf, model, structure, prediction, report)
+    return dm
+
+
+def _log(mf, model, structure, prediction, report):
+    unknown = sorted({mf.mol.atom_symbol(i) for i, b in zip(structure.atoms, prediction.blocks) if not b})
+    notes = list(report.notes)
+    if unknown:
+        notes.append(f"free atoms for {', '.join(unknown)}")
+    logger.info(mf, "Initial guess from %s.%s", model.card["name"], "".join(f"  {note}." for note in notes))
+    logger.debug(mf, "electrons missing %.4f, in negative density %.4f, frontier gap %.4f Eh, novelty up to %.2f",
+                 report.electrons_missing, report.negative_electrons, report.frontier_gap,
+                 prediction.novelty.max(initial=0.0))

@@ -1,0 +1,48 @@
+"""What a model hands to a route: predictions as data, with basis and units named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pyscf import gto
+
+from pyscf_mlguess.shells import irrep_indices
+
+
+@dataclass(frozen=True)
+class AuxiliaryDensity:
+    """A density relative to free atoms, expanded in an auxiliary basis.
+
+    auxbasis: PySCF's name of the auxiliary basis.
+    blocks: one dict per atom, {l: (n_l, 2l+1)} coefficients in e/bohr^3 times the functions'
+        own units, components in the package's order (see ``shells``); {} for an atom that the
+        model does not know, which stays a free atom.
+    novelty: (natm,) how far each atom's features lie outside the training range (1: at its edge).
+    """
+
+    auxbasis: str
+    blocks: list[dict[int, np.ndarray]]
+    novelty: np.ndarray
+
+    def assemble(self, auxmol: gto.Mole) -> np.ndarray:
+        """Coefficients in the order of ``auxmol``, shape (naux,).
+
+        Raises ValueError when ``auxmol`` has other atoms or too few functions.
+        """
+        if auxmol.natm != len(self.blocks):
+            raise ValueError(f"prediction for {len(self.blocks)} atoms, auxiliary molecule has {auxmol.natm}")
+        coefficients = np.zeros(auxmol.nao)
+        for atom, (block, layout) in enumerate(zip(self.blocks, irrep_indices(auxmol))):
+            for l, values in block.items():
+                if l not in layout or layout[l].shape != values.shape:
+                    raise ValueError(f"atom {atom}: prediction of shape {values.shape} for l = {l} does not fit "
+                                     f"the auxiliary basis {self.auxbasis}")
+                coefficients[layout[l]] = values
+        return coefficients
+
+    @classmethod
+    def split(cls, auxbasis: str, coefficients: np.ndarray, auxmol: gto.Mole) -> "AuxiliaryDensity":
+        """The inverse of ``assemble``."""
+        blocks = [{l: coefficients[index] for l, index in atom.items()} for atom in irrep_indices(auxmol)]
+        return cls(auxbasis, blocks, np.zeros(auxmol.natm))

@@ -1,0 +1,1 @@
+"""Training: reference calculations -> targets and metrics -> weights."""

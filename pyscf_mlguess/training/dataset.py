@@ -1,0 +1,108 @@
+"""Targets on disk -> design and problem in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from pyscf import gto
+from pyscf.data.elements import ELEMENTS
+from tqdm import tqdm
+
+from pyscf_mlguess.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, neighbour_density
+from pyscf_mlguess.shells import irrep_indices
+from pyscf_mlguess.structure import Structure
+from pyscf_mlguess.training.features import compress, coupling_coefficients, fit_features
+from pyscf_mlguess.training.solver import Design, Problem
+from pyscf_mlguess.training.targets import Target, read_target
+
+# Share of the plain Coulomb metric, which keeps directions that the solver-aligned one is blind to.
+COULOMB_SHARE = 0.03
+
+
+def load_targets(cache: str | Path, names: list[str], progress: bool = True) -> list[Target]:
+    """The targets of ``names``, metric and gradient divided by the loss of free atoms."""
+    targets = []
+    with h5py.File(cache, "r") as file:
+        for name in tqdm(names, desc="reading targets", disable=not progress):
+            target = read_target(file, name)
+            free = target.difference["pbe"]
+            coulomb = auxiliary_mole(target_mol(target)).intor("int2c2e", hermi=1)
+            loss = float(free @ target.metric @ free)
+            share = COULOMB_SHARE / float(free @ coulomb @ free)
+            target.metric = (target.metric * (1 / loss) + share * coulomb).astype(np.float32)
+            target.gradient = target.gradient / loss
+            targets.append(target)
+    return targets
+
+
+def target_mol(target: Target) -> gto.Mole:
+    """The target's atoms as a molecule without a meaningful orbital basis."""
+    atoms = [(ELEMENTS[z], r) for z, r in zip(target.numbers, target.positions)]
+    return gto.M(atom=atoms, unit="Bohr", basis="sto-3g", charge=target.charge, verbose=0)
+
+
+def structures_of(targets: list[Target]) -> list[Structure]:
+    """Atoms and charge of each target."""
+    return [Structure(t.numbers, t.positions, t.charge, np.arange(len(t.numbers))) for t in targets]
+
+
+def densities(structures: list[Structure], settings: AceSettings):
+    """Neighbour densities, atomic numbers and charges per atom of all structures, concatenated."""
+    parts = [neighbour_density(s, settings) for s in structures]
+    density = {l: np.concatenate([p[l] for p in parts]) for l in parts[0]}
+    numbers = np.concatenate([s.numbers for s in structures])
+    charges = np.concatenate([np.full(len(s), s.charge / len(s)) for s in structures])
+    return density, numbers, charges
+
+
+def fit_all_features(structures: list[Structure], settings: AceSettings) -> dict[int, AceFeatures]:
+    """Features per element, leading components from these structures."""
+    couplings = coupling_coefficients(settings.lmax)
+    density, numbers, _ = densities(structures, settings)
+    return {z: fit_features({l: a[numbers == z] for l, a in density.items()}, settings, couplings)
+            for z in settings.elements if np.any(numbers == z)}
+
+
+def make_design(structures: list[Structure], features: dict[int, AceFeatures], settings: AceSettings,
+                contractions: dict | None = None, keep=(60, 200, 200), flatten: float = 0.0):
+    """Feature matrices and coefficient positions of all atoms; contractions are fitted unless given.
+
+    Returns the design and the contractions {element: {l: Contraction}}.
+    """
+    density, numbers, charges = densities(structures, settings)
+    layouts, offsets = [], [0]
+    for s in structures:
+        auxmol = auxiliary_mole(_bare_mol(s))
+        layouts += [{l: index + offsets[-1] for l, index in atom.items()} for atom in irrep_indices(auxmol)]
+        offsets.append(offsets[-1] + auxmol.nao)
+    matrices, places, fitted = {}, {}, {}
+    for z, model in features.items():
+        atoms = np.flatnonzero(numbers == z)
+        if len(atoms) == 0:
+            continue
+        own = {l: a[atoms] for l, a in density.items()}
+        if contractions is None:
+            blocks, fitted[z] = compress(model, own, charges[atoms], keep, flatten)
+        else:
+            blocks = {l: contractions[z][l](a) for l, a in model(own, charges[atoms]).items()}
+        for l, block in blocks.items():
+            if l in layouts[atoms[0]]:
+                rows = block.transpose(0, 2, 1).astype(np.float32)
+                matrices[z, l] = np.ascontiguousarray(rows).reshape(-1, block.shape[1])
+                places[z, l] = np.stack([layouts[a][l].T for a in atoms])
+    return Design(matrices, places, np.array(offsets)), contractions if contractions is not None else fitted
+
+
+def _bare_mol(structure):
+    atoms = [(ELEMENTS[z], r) for z, r in zip(structure.numbers, structure.positions)]
+    return gto.M(atom=atoms, unit="Bohr", basis="sto-3g", charge=structure.charge, spin=None, verbose=0)
+
+
+def make_problem(targets: list[Target], design: Design, level: str = "pbe") -> Problem:
+    """The least-squares problem for one level of theory."""
+    target = np.concatenate([t.difference[level] for t in targets]).astype(np.float32)
+    gradient = np.concatenate([t.gradient for t in targets]).astype(np.float32)
+    return Problem(design, target, [t.metric for t in targets], gradient)

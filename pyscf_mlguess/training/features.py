@@ -1,0 +1,75 @@
+"""Fits the data-driven part of the ACE features: principal components over the training set."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, Contraction, Irreps
+
+
+def coupling_coefficients(lmax: int) -> dict[tuple[int, int, int], np.ndarray]:
+    """Clebsch-Gordan coefficients l1 x l2 -> l (l1 <= l2, even parity l1 + l2 + l) from e3nn."""
+    import torch
+    from e3nn import o3
+
+    return {
+        (l1, l2, l): o3.wigner_3j(l1, l2, l, dtype=torch.float64).numpy() * np.sqrt(2 * l + 1)
+        for l1 in range(lmax + 1)
+        for l2 in range(l1, lmax + 1)
+        for l in range(abs(l1 - l2), min(l1 + l2, lmax) + 1)
+        if (l1 + l2 + l) % 2 == 0
+    }
+
+
+def fit_features(density: Irreps, settings: AceSettings, couplings) -> AceFeatures:
+    """Leading features of the atoms of one element, from their neighbour densities."""
+    features = AceFeatures(settings, couplings)
+    features.singles = {l: principal_components(a, settings.leading_singles) for l, a in density.items()}
+    products = features.pair_products({l: features.singles[l](a) for l, a in density.items()})
+    features.pairs = {l: principal_components(a, settings.factors) for l, a in products.items()}
+    return features
+
+
+def principal_components(features: np.ndarray, keep: int) -> Contraction:
+    """Leading components of (natm, n, 2l+1) features, scaled so that their total variance is 1."""
+    natm, n, components = features.shape
+    mean = features[:, :, 0].mean(axis=0) if components == 1 else np.zeros(n)
+    flat = (features - mean[:, None]).transpose(0, 2, 1).reshape(-1, n)
+    variance, vectors = np.linalg.eigh(flat.T @ flat / natm)
+    order = np.argsort(variance)[::-1][:keep]
+    significant = order[variance[order] > 1e-10 * variance[-1]]
+    order = significant if len(significant) else order[:1]
+    total = variance[variance > 0].sum()
+    return Contraction(vectors[:, order].T / np.sqrt(total if total > 0 else 1.0), mean)
+
+
+def compress(features: AceFeatures, density: Irreps, charge_per_atom: np.ndarray, keep: tuple[int, int, int],
+             flatten: float) -> tuple[Irreps, dict[int, Contraction]]:
+    """The features that the solver sees, and how they follow from all features, per l.
+
+    Each origin (one, two, more neighbours) is reduced to its ``keep`` principal components, whose
+    standard deviations s become s^(1 - flatten): the ridge then trusts large components more.
+    """
+    scores, contractions = {}, {}
+    for l, parts in features.parts(density, charge_per_atom).items():
+        found = [principal_components(part, count) for part, count in zip(parts, keep)]
+        found.append(Contraction(np.eye(parts[3].shape[1]), np.zeros(parts[3].shape[1])))
+        blocks = [c(part) for c, part in zip(found, parts)]
+        for contraction, block in zip(found[:3], blocks):
+            size = np.sqrt((block**2).sum(axis=2).mean(axis=0))
+            contraction.matrix = contraction.matrix * np.maximum(size, 1e-4)[:, None] ** -flatten
+        if l == 0:
+            found.append(Contraction(np.eye(1), np.zeros(1)))
+            parts = [*parts, np.ones((len(charge_per_atom), 1, 1))]
+        contractions[l] = Contraction(block_diag(*[c.matrix for c in found]), np.concatenate([c.mean for c in found]))
+        scores[l] = np.concatenate([c(part) for c, part in zip(found, parts)], axis=1)
+    return scores, contractions
+
+
+def fold(weights: np.ndarray, contraction: Contraction) -> np.ndarray:
+    """Weights on the solver's features as weights on all features; the mean goes to the constant."""
+    folded = weights @ contraction.matrix
+    if np.any(contraction.mean):
+        folded[:, -1] -= folded @ contraction.mean
+    return folded

@@ -1,0 +1,147 @@
+"""Regularised least squares for linear density models by preconditioned conjugate gradients.
+
+Minimises  sum_mol [d^T Q d + 2 g^T d] / E_mol + ridge |W|^2,  d = predicted - target,
+with Q and g from ``targets`` and E_mol the loss of free atoms, so that every molecule
+weighs the same.  The whole molecule enters at once: coefficients of a non-orthogonal
+basis cannot be regressed one by one.  Weights act on outputs scaled by the covariance of
+the training targets, which makes the ridge a Gaussian prior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tqdm import tqdm
+
+Key = tuple[int, int]  # (element, l)
+Weights = dict[Key, np.ndarray]  # {key: (n_l, features)}
+
+
+@dataclass
+class Design:
+    """Features and places of all atoms of all molecules.
+
+    features: {(element, l): (natm (2l+1), nfeatures) float32}.
+    places: {(element, l): (natm, 2l+1, n_l)} positions in the concatenated coefficient vector.
+    offsets: (nmol + 1,) where each molecule's coefficients start in that vector.
+    """
+
+    features: Weights
+    places: dict[Key, np.ndarray]
+    offsets: np.ndarray
+
+    def predict(self, weights: Weights) -> np.ndarray:
+        """Concatenated coefficients of all molecules for weights of shape (n_l, nfeatures)."""
+        result = np.zeros(self.offsets[-1], dtype=np.float32)
+        for key in self.features.keys() & weights.keys():
+            values = self.features[key] @ weights[key].T.astype(np.float32)
+            result[self.places[key]] = values.reshape(self.places[key].shape)
+        return result
+
+    def transpose(self, vector: np.ndarray) -> Weights:
+        """The adjoint of ``predict``."""
+        return {key: vector[place].reshape(-1, place.shape[2]).T @ self.features[key]
+                for key, place in self.places.items()}
+
+
+@dataclass
+class Problem:
+    """A training set: the design and, for each molecule, target, metric and gradient.
+
+    metrics and gradients are already divided by the molecule's loss with free atoms.
+    """
+
+    design: Design
+    target: np.ndarray
+    metrics: list[np.ndarray]
+    gradient: np.ndarray
+
+    def apply_metric(self, vector: np.ndarray) -> np.ndarray:
+        offsets = self.design.offsets
+        result = np.empty_like(vector)
+        for metric, start, stop in zip(self.metrics, offsets[:-1], offsets[1:]):
+            result[start:stop] = metric @ vector[start:stop]
+        return result
+
+    def losses(self, weights: Weights) -> np.ndarray:
+        """d^T Q d of every molecule relative to free atoms, shape (nmol,)."""
+        error = self.design.predict(weights) - self.target
+        product = error * self.apply_metric(error)
+        return np.add.reduceat(product.astype(float), self.design.offsets[:-1])
+
+    def output_scales(self) -> Weights:
+        """Square roots of the target covariance per element and l, {key: (n_l, n_l)}."""
+        scales = {}
+        for key, place in self.design.places.items():
+            values = self.target[place].reshape(-1, place.shape[2]).astype(float)
+            variance, vectors = np.linalg.eigh(values.T @ values / len(values))
+            scales[key] = vectors * np.sqrt(np.maximum(variance, 1e-6 * variance[-1]))
+        return scales
+
+    def mean_blocks(self) -> Weights:
+        """The metric's diagonal blocks averaged over atoms and components, {key: (n_l, n_l)}."""
+        blocks = {}
+        for key, place in self.design.places.items():
+            molecule = np.searchsorted(self.design.offsets, place[:, 0, 0], side="right") - 1
+            total = 0.0
+            for atom, mol in enumerate(molecule):
+                for index in place[atom] - self.design.offsets[mol]:
+                    total = total + self.metrics[mol][np.ix_(index, index)]
+            blocks[key] = total / (len(molecule) * place.shape[1])
+        return blocks
+
+
+def solve(problem: Problem, ridge: float, iterations: int, callback=None, progress: bool = True) -> Weights:
+    """Weights {key: (n_l, nfeatures)} after ``iterations`` of preconditioned conjugate gradients.
+
+    callback: called with the step and the current weights.
+    """
+    design, scales = problem.design, problem.output_scales()
+    precondition = _preconditioner(problem, scales, ridge)
+
+    def outer(weights):
+        return {key: scales[key] @ w for key, w in weights.items()}
+
+    def adjoint(vector):
+        return {key: scales[key].T @ w for key, w in design.transpose(vector).items()}
+
+    residual = adjoint(problem.apply_metric(problem.target) - problem.gradient)
+    weights = {key: np.zeros_like(r) for key, r in residual.items()}
+    direction = precondition(residual)
+    old = _dot(residual, direction)
+    for step in tqdm(range(1, iterations + 1), desc="conjugate gradients", disable=not progress):
+        image = adjoint(problem.apply_metric(design.predict(outer(direction))))
+        image = {key: image[key] + ridge * direction[key] for key in image}
+        length = old / _dot(direction, image)
+        for key in weights:
+            weights[key] = weights[key] + length * direction[key]
+            residual[key] = residual[key] - length * image[key]
+        preconditioned = precondition(residual)
+        new = _dot(residual, preconditioned)
+        direction = {key: preconditioned[key] + new / old * direction[key] for key in direction}
+        old = new
+        if callback is not None:
+            callback(step, outer(weights))
+    return outer(weights)
+
+
+def _preconditioner(problem, scales, ridge):
+    """The Hessian's blocks per element and l, as if atoms did not see each other, inverted."""
+    blocks = problem.mean_blocks()
+    parts = {}
+    for key, features in problem.design.features.items():
+        outputs, left = np.linalg.eigh(scales[key].T @ blocks[key] @ scales[key])
+        inputs, right = np.linalg.eigh((features.T @ features).astype(float))
+        # eigh of a singular positive matrix may return tiny negative values.
+        parts[key] = left, right, np.outer(np.maximum(outputs, 0), np.maximum(inputs, 0)) + ridge
+
+    def apply(residual):
+        return {key: left @ ((left.T @ residual[key] @ right) / hessian) @ right.T
+                for key, (left, right, hessian) in parts.items()}
+
+    return apply
+
+
+def _dot(first: Weights, second: Weights) -> float:
+    return float(sum(np.vdot(first[key].astype(float), second[key]) for key in first))

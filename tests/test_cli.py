@@ -1,0 +1,133 @@
+"""The commands answer, and say clearly what was wrong with their input."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import pyscf_mlguess
+from pyscf_mlguess.cli import app
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ("demo", "predict", "info", "train", "bench", "timing")
+WATER = "3\ncharge=0 multiplicity=1\nO 0 0 0\nH 0 0.757 0.587\nH 0 -0.757 0.587\n"
+
+
+def mlguess(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def assert_clear_error(result, *parts):
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit), result.exception
+    for part in ("error: ", *parts):
+        assert part in result.output
+
+
+@pytest.fixture
+def water(tmp_path):
+    path = tmp_path / "water.xyz"
+    path.write_text(WATER)
+    return path
+
+
+def test_help_lists_every_command():
+    result = mlguess("--help")
+    assert result.exit_code == 0
+    for command in COMMANDS:
+        assert command in result.output
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command(command):
+    assert mlguess(command, "--help").exit_code == 0
+
+
+def test_bench_prints_and_writes_its_table(water, tmp_path):
+    arguments = ("bench", "--molecules", water, "--guess", "minao", "--guess", "atom", "--xc", "hf", "--basis", "sto-3g",
+                 "--no-density-fit", "--output", tmp_path / "bench.jsonl", "--report", tmp_path / "bench.md")
+    result = mlguess(*arguments)
+    assert result.exit_code == 0, result.output
+    assert "### HF/sto-3g" in result.output and "| atom | 1 |" in result.output
+    assert (tmp_path / "bench.md").read_text().strip() in result.output
+    rows = (tmp_path / "bench.jsonl").read_text()
+    assert [json.loads(row)["guess"] for row in rows.splitlines()] == ["minao", "atom"]
+    assert mlguess(*arguments).exit_code == 0
+    assert (tmp_path / "bench.jsonl").read_text() == rows
+
+
+def test_bench_with_bad_input(water, tmp_path):
+    output = ("--output", tmp_path / "bench.jsonl")
+    assert_clear_error(mlguess("bench", "--molecules", tmp_path / "none.xyz", *output), "none.xyz")
+    assert_clear_error(mlguess("bench", "--molecules", water, "--guess", "minnao", *output), "minnao", "huckel")
+    assert_clear_error(mlguess("bench", "--molecules", water, "--guess", "atom", "--xc", "pbee", *output), "pbee")
+    water.write_text(WATER.replace("H 0 0.757", "H 0 0,757"))
+    assert_clear_error(mlguess("bench", "--molecules", water, "--guess", "atom", *output), "water.xyz, line 4", "0,757")
+
+
+def test_timing_of_small_molecules_only(water):
+    assert_clear_error(mlguess("timing", "--molecules", water), "20 atoms")
+
+
+def test_predict_with_bad_input(water, tmp_path):
+    output = ("--output", tmp_path / "guess.npz")
+    assert_clear_error(mlguess("predict", tmp_path / "none.xyz", *output), "none.xyz")
+    assert_clear_error(mlguess("predict", water, "--basis", "nonsense", *output), "nonsense")
+    water.write_text(WATER.replace("charge=0", "charge=1"))
+    assert_clear_error(mlguess("predict", water, *output), "water.xyz, line 2", "9 electrons")
+    water.write_text(WATER + WATER)
+    assert_clear_error(mlguess("predict", water, *output), "expected one molecule, found 2")
+    assert not (tmp_path / "guess.npz").exists()
+
+
+def test_predict_does_not_write_a_refused_guess(water, tmp_path):
+    water.write_text("2\n\nH 0 0 0\nH 0 0 0.01\n")
+    result = mlguess("predict", water, "--output", tmp_path / "guess.npz")
+    assert_clear_error(result, "refused", "on top of each other")
+    assert not (tmp_path / "guess.npz").exists()
+
+
+def test_predict_writes_what_guess_returns(water, tmp_path, monkeypatch):
+    def identity(mf, model):
+        assert model == "ml:mine" and mf.xc == "b3lyp"
+        return np.eye(mf.mol.nao)
+
+    monkeypatch.setattr(pyscf_mlguess, "guess", identity)
+    result = mlguess("predict", water, "--basis", "sto-3g", "--xc", "b3lyp", "--model", "mine",
+                     "--output", tmp_path / "guess.npz")
+    assert result.exit_code == 0, result.output
+    with np.load(tmp_path / "guess.npz") as archive:
+        assert np.array_equal(archive["dm"], np.eye(7))
+        assert list(archive["symbols"]) == ["O", "H", "H"]
+
+
+def test_train_without_its_reference(tmp_path):
+    result = mlguess("train", tmp_path / "none.h5", "--output", tmp_path / "model.safetensors")
+    assert_clear_error(result, "none.h5")
+
+
+def test_info_prints_the_card():
+    result = mlguess("info")
+    assert result.exit_code == 0, result.output
+    for key in pyscf_mlguess.load_model().card:
+        assert f"{key}: " in result.output
+
+
+def test_info_of_an_unknown_model():
+    assert_clear_error(mlguess("info", "no_such_model"), "no_such_model")
+
+
+def test_demo_compares_with_minao():
+    result = mlguess("demo")
+    assert result.exit_code == 0, result.output
+    cycles, energies = zip(*((int(c), float(e)) for c, e in re.findall(r"^\w+ +(\d+) +(-\d+\.\d+)", result.output, re.M)))
+    assert len(cycles) == 2 and cycles[1] < cycles[0]
+    assert abs(energies[0] - energies[1]) < 1e-6
+
+
+def test_ci_runs_the_readmes_test_command():
+    (pattern,) = re.findall(r"grep -m 1 -E -- '(.*)' README.md", (ROOT / ".ci" / "run").read_text())
+    assert len(re.findall(pattern, (ROOT / "README.md").read_text(), re.M)) == 1

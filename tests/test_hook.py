@@ -1,0 +1,382 @@
+"""The key 'ml' in PySCF's SCF classes; the prediction itself is replaced by a stand-in."""
+
+import functools
+import io
+import os
+import subprocess
+import sys
+import types
+import warnings
+
+import numpy as np
+import pytest
+from pyscf import dft, gto, lib, qmmm, scf
+from pyscf.pbc import gto as pbc_gto
+from pyscf.pbc import scf as pbc_scf
+from pyscf.scf import atom_hf, hf
+
+import pyscf_mlguess
+from pyscf_mlguess import GuessRefused, gate, hook
+
+WATER = "O 0 0 0; H 0 0.757 0.587; H 0 -0.757 0.587"
+
+
+@pytest.fixture
+def water():
+    return gto.M(atom=WATER, basis="sto-3g", verbose=0)
+
+
+@pytest.fixture
+def hydroxyl():
+    return gto.M(atom="O 0 0 0; H 0 0 0.97", basis="sto-3g", spin=1, verbose=0)
+
+
+@pytest.fixture
+def cell():
+    return pbc_gto.M(atom="H 0 0 0; H 0 0 0.8", a=np.eye(3) * 4, basis="gth-szv", pseudo="gth-pade", verbose=0)
+
+
+@pytest.fixture
+def pipeline(monkeypatch):
+    """Stands in for the prediction: notes (mf, key) in ``calls`` and returns PySCF's core guess, or raises ``error``."""
+
+    def initial_density_matrix(mf, key="ml"):
+        module.calls.append((mf, key))
+        if module.error is not None:
+            raise module.error
+        return mf.get_init_guess(mf.mol, "1e")
+
+    module = types.ModuleType("pyscf_mlguess.pipeline")
+    module.calls, module.error, module.initial_density_matrix = [], None, initial_density_matrix
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(pyscf_mlguess, "pipeline", module, raising=False)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def registered():
+    hook.register()
+    yield
+    hook.register()
+
+
+def rks(mol):
+    mf = dft.RKS(mol)
+    mf.xc, mf.grids.level = "pbe", 0
+    return mf
+
+
+def symmetric(mol):
+    return scf.RHF(gto.M(atom=WATER, basis="sto-3g", symmetry=True, verbose=0))
+
+
+CLOSED_SHELL = {
+    "RHF": scf.RHF,
+    "RKS": rks,
+    "density fitting": lambda mol: scf.RHF(mol).density_fit(),
+    "newton": lambda mol: scf.RHF(mol).newton(),
+    "newton of a density-fitted object": lambda mol: scf.RHF(mol).density_fit().newton(),
+    "symmetry": symmetric,
+    "smearing": lambda mol: scf.RHF(mol).smearing(0.01),
+    "sfX2C": lambda mol: scf.RHF(mol).x2c(),
+    "QM/MM": lambda mol: qmmm.mm_charge(scf.RHF(mol), [[0.0, 0.0, 4.0]], [0.5]),
+    "solvent": lambda mol: scf.RHF(mol).ddCOSMO(),
+}
+OPEN_SHELL = {
+    "UHF": scf.UHF,
+    "UKS": lambda mol: rks(mol).to_uks(),
+    "ROHF": scf.ROHF,
+    "ROKS": lambda mol: dft.ROKS(mol).set(xc="lda"),
+    "UHF newton": lambda mol: scf.UHF(mol).newton(),
+}
+REFUSED = {
+    "GHF": scf.GHF,
+    "GKS": dft.GKS,
+    "DHF": scf.DHF,
+    "DKS": dft.DKS,
+    "spinor X2C": scf.X2C,
+    "GHF with X2C": lambda mol: scf.GHF(mol).x2c(),
+}
+PERIODIC = {
+    "RHF": pbc_scf.RHF,
+    "UHF": pbc_scf.UHF,
+    "ROHF": pbc_scf.ROHF,
+    "GHF": pbc_scf.GHF,
+    "KRHF": lambda cell: pbc_scf.KRHF(cell, cell.make_kpts([2, 1, 1])),
+    "KUHF": lambda cell: pbc_scf.KUHF(cell, cell.make_kpts([2, 1, 1])),
+    "molecular RHF": scf.RHF,
+}
+
+
+@pytest.mark.parametrize("make", CLOSED_SHELL.values(), ids=CLOSED_SHELL)
+def test_closed_shell_classes_start_from_the_prediction(make, water, pipeline):
+    mf = make(water).set(init_guess="ml")
+    mf.kernel()
+    assert mf.converged
+    assert pipeline.calls == [(mf, "ml")]
+
+
+@pytest.mark.parametrize("make", OPEN_SHELL.values(), ids=OPEN_SHELL)
+def test_open_shell_classes_start_from_the_prediction(make, hydroxyl, pipeline):
+    mf = make(hydroxyl).set(init_guess="ml", max_cycle=2)
+    mf.kernel()
+    assert pipeline.calls == [(mf, "ml")]
+    assert mf.get_init_guess(hydroxyl, "ml").shape == (2, hydroxyl.nao, hydroxyl.nao)
+
+
+@pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
+def test_other_classes_warn_once_and_take_minao(make, water, pipeline):
+    mf = make(water).set(init_guess="ml", max_cycle=0)
+    expected = mf.get_init_guess(water, "minao")
+    with pytest.warns(GuessRefused, match=f"minao: {type(mf).__name__} is not supported.*RHF, RKS, UHF") as record:
+        dm = mf.get_init_guess(water, "ml")
+    assert len(record) == 1 and not pipeline.calls
+    np.testing.assert_array_equal(dm, expected)
+
+
+def test_dirac_kernel_asks_once(pipeline):
+    mf = scf.DHF(gto.M(atom="He", basis="6-31g", verbose=0)).set(init_guess="ml")
+    with pytest.warns(GuessRefused) as record:
+        mf.kernel()
+    assert mf.converged and len(record) == 1
+
+
+@pytest.mark.parametrize("make", PERIODIC.values(), ids=PERIODIC)
+def test_periodic_cells_warn_once_and_take_minao(make, cell, pipeline):
+    mf = make(cell)
+    expected = mf.get_init_guess(cell, "minao")
+    with pytest.warns(GuessRefused, match="periodic cells") as record:
+        dm = mf.get_init_guess(cell, "ml")
+    assert len(record) == 1 and not pipeline.calls
+    np.testing.assert_allclose(dm, expected)
+
+
+def test_scanner_asks_once(water, pipeline):
+    scanner = scf.RHF(water).set(init_guess="ml").as_scanner()
+    scanner(water)
+    scanner(water.set_geom_(water.atom_coords() * 1.01, unit="Bohr", inplace=False))
+    assert len(pipeline.calls) == 1
+
+
+@pytest.mark.parametrize(
+    "key, passed",
+    [("ml", "ml"), ("ML", "ml"), ("ml:default", "ml:default"), ("Ml:/Some/Path", "ml:/Some/Path")],
+)
+def test_prefix_ignores_case_and_the_path_keeps_its_own(key, passed, water, pipeline):
+    mf = scf.RHF(water)
+    mf.get_init_guess(water, key, s1e=mf.get_ovlp())
+    assert pipeline.calls == [(mf, passed)]
+
+
+@pytest.mark.parametrize("key", ["minao", "atom", "huckel", "1e", "sap", "mlx", "nonsense"])
+def test_other_keys_act_as_in_pyscf(key, water, pipeline):
+    mf = scf.RHF(water)
+    dm = mf.get_init_guess(water, key)
+    hook.unregister()
+    np.testing.assert_array_equal(dm, mf.get_init_guess(water, key))
+    assert not pipeline.calls
+
+
+def test_array_as_guess_is_untouched(water, pipeline):
+    mf = scf.RHF(water)
+    dm = mf.get_init_guess(water, "minao")
+    assert mf.get_init_guess(water, dm) is dm
+    mf.set(init_guess=dm).kernel()
+    assert mf.converged and not pipeline.calls
+
+
+def test_refusal_warns_once_at_the_caller_and_logs_one_line(water, pipeline, capfd):
+    pipeline.error = gate.Refusal("the gap is gone")
+    mf = scf.RHF(water).set(init_guess="ml", verbose=2, stdout=io.StringIO())
+    with pytest.warns(GuessRefused, match="falling back to minao: the gap is gone") as record:
+        mf.kernel()
+    assert mf.converged
+    assert len(record) == 1 and record[0].filename == __file__
+    assert mf.stdout.getvalue().count("the gap is gone") == 1
+    assert "the gap is gone" not in "".join(capfd.readouterr())
+
+
+def test_refinement_is_reserved(water, pipeline):
+    for key in ("ml+refine", "ML+Refine:default"):
+        with pytest.warns(GuessRefused, match="reserved"):
+            scf.RHF(water).get_init_guess(water, key)
+    assert not pipeline.calls
+
+
+@pytest.mark.parametrize("error", [ValueError("no model named x"), FileNotFoundError("x.safetensors")])
+def test_other_errors_propagate(error, water, pipeline):
+    pipeline.error = error
+    with pytest.raises(type(error), match=str(error)):
+        scf.RHF(water).set(init_guess="ml:x").kernel()
+
+
+def test_foreign_molecule_is_refused_and_gets_its_own_minao(water, hydroxyl, pipeline):
+    with pytest.warns(GuessRefused, match="not that of the SCF object"):
+        dm = scf.RHF(water).get_init_guess(hydroxyl, "ml")
+    assert dm.shape == (hydroxyl.nao, hydroxyl.nao) and not pipeline.calls
+
+
+@pytest.mark.parametrize(
+    "atom, reason",
+    [
+        ([], "no atoms"),
+        ("ghost-O 0 0 0", "0 electrons"),
+        ("O 0 0 0; H 0 0 1; H 0 1 0.05; H 0 1 0", r"atoms 2 \(H\) and 3 \(H\) at 0.05 angstrom"),
+        ("O 0 0 0; H 0 0 nan", r"atom 1 \(H\) at .*nan"),
+    ],
+)
+def test_bad_molecules_are_refused(atom, reason):
+    mol = gto.M(atom=atom, basis="sto-3g", spin=None, verbose=0)
+    with pytest.raises(gate.Refusal, match=reason):
+        gate.check_molecule(mol)
+
+
+def test_ghost_atoms_may_sit_on_real_ones():
+    gate.check_molecule(gto.M(atom=WATER + "; ghost-O 0 0 0.01", basis="sto-3g", verbose=0))
+
+
+def test_molecule_without_atoms_takes_the_core_guess(pipeline):
+    mol = gto.M(verbose=0)
+    mol.nelectron, mol.incore_anyway = 2, True
+    mf = scf.RHF(mol)
+    mf.get_hcore, mf.get_ovlp = lambda *_: np.diag([-1.0, 1.0]), lambda *_: np.eye(2)
+    with pytest.warns(GuessRefused, match="no atoms"):
+        dm = mf.get_init_guess(mol, "ml")
+    np.testing.assert_allclose(dm, np.diag([2.0, 0.0]), atol=1e-12)
+
+
+@pytest.mark.parametrize("key", ["atom", "huckel"])
+def test_inner_atomic_scf_ignores_the_configured_default(key, water, pipeline, monkeypatch):
+    expected = scf.RHF(water).get_init_guess(water, key)
+    monkeypatch.setattr(hf.SCF, "init_guess", "ml")
+    pipeline.initial_density_matrix = lambda mf, key: mf.init_guess_by_atom()
+    np.testing.assert_array_equal(scf.RHF(water).get_init_guess(water, key), expected)
+    assert scf.RHF(water).run().converged
+    atom = gto.M(atom="O", basis="sto-3g", spin=2, verbose=0)
+    assert atom_hf.AtomSphAverageRHF(atom).get_init_guess(atom, "ml").shape == (atom.nao, atom.nao)
+
+
+def test_guess_function_works_unregistered(water, pipeline):
+    hook.unregister()
+    mf = scf.RHF(water)
+    assert pyscf_mlguess.guess(mf, "ml:x").shape == (water.nao, water.nao)
+    assert pipeline.calls == [(mf, "ml:x")]
+    mf = scf.GHF(water)
+    with pytest.warns(GuessRefused, match="GHF"):
+        np.testing.assert_array_equal(pyscf_mlguess.guess(mf), mf.get_init_guess(water, "minao"))
+    with pytest.raises(ValueError, match="minao"):
+        pyscf_mlguess.guess(mf, "minao")
+
+
+def test_register_is_idempotent_and_unregister_exact():
+    hook.unregister()
+    before = dict(vars(hf.SCF))
+    hook.unregister()
+    assert vars(hf.SCF)["get_init_guess"] is before["get_init_guess"]
+    hook.register()
+    handler = vars(hf.SCF)["get_init_guess"]
+    hook.register()
+    assert vars(hf.SCF)["get_init_guess"] is handler is not before["get_init_guess"]
+    hook.unregister()
+    assert dict(vars(hf.SCF)) == before
+
+
+def test_import_loads_nothing_heavy():
+    code = (
+        "import sys, pyscf_mlguess; from pyscf.scf import hf;"
+        "assert not {'torch', 'e3nn', 'cupy', 'pyscf.pbc', 'pyscf_mlguess.models'} & set(sys.modules);"
+        "assert callable(pyscf_mlguess.guess) and hasattr(hf.SCF.get_init_guess, '__wrapped__')"
+    )
+    root = os.path.dirname(os.path.dirname(pyscf_mlguess.__file__))
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
+
+
+class DeviceArray:
+    """Imitates a cupy array."""
+
+    def __init__(self, array):
+        self.array = np.array(array)
+
+
+@pytest.fixture
+def import_gpu4pyscf(monkeypatch):
+    """Imitates the import of gpu4pyscf: its SCF class decorates a copy of PySCF's function, and inherits nothing."""
+
+    def return_cupy_array(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            dm = function(*args, **kwargs)
+            return DeviceArray(dm) if isinstance(dm, np.ndarray) else dm
+
+        return wrapper
+
+    def run_import():
+        class SCF(lib.StreamObject):
+            get_init_guess = return_cupy_array(hf.SCF.get_init_guess)
+            init_guess_by_minao = hf.SCF.init_guess_by_minao
+            init_guess_breaksym = 0
+
+            def __init__(self, cpu):
+                self.mol, self.cpu, self.verbose, self.stdout = cpu.mol, cpu, cpu.verbose, cpu.stdout
+
+            def to_cpu(self):
+                return self.cpu
+
+        SCF.__module__ = "gpu4pyscf.scf.hf"
+        gpu_hf = types.ModuleType(SCF.__module__)
+        gpu_hf.SCF, gpu_hf.return_cupy_array = SCF, return_cupy_array
+        cupy = types.ModuleType("cupy")
+        cupy.asarray = DeviceArray
+        monkeypatch.setitem(sys.modules, "cupy", cupy)
+        monkeypatch.setitem(sys.modules, SCF.__module__, gpu_hf)
+        return SCF
+
+    return run_import
+
+
+@pytest.mark.parametrize("first", ["gpu4pyscf", "pyscf_mlguess"])
+def test_gpu4pyscf_in_both_import_orders(first, water, pipeline, import_gpu4pyscf):
+    hook.unregister()
+    original = vars(hf.SCF)["get_init_guess"]
+    if first == "gpu4pyscf":
+        SCF = import_gpu4pyscf()
+        gpu_original = vars(SCF)["get_init_guess"]
+        hook.register()
+    else:
+        hook.register()
+        SCF = import_gpu4pyscf()
+        gpu_handler = vars(SCF)["get_init_guess"]
+        hook.register()
+        assert vars(SCF)["get_init_guess"] is gpu_handler
+
+    mf = SCF(scf.UHF(water))
+    dm = mf.get_init_guess(water, "ml")
+    assert isinstance(dm, DeviceArray) and dm.array.shape == (2, water.nao, water.nao)
+    assert pipeline.calls == [(mf.cpu, "ml")] and mf.cpu.init_guess_breaksym == 0
+    assert isinstance(pyscf_mlguess.guess(mf), DeviceArray)
+
+    mf = SCF(scf.GHF(water))
+    minao = mf.get_init_guess(water, "minao").array
+    with pytest.warns(GuessRefused, match="GHF") as record:
+        dm = mf.get_init_guess(water, "ml")
+    assert len(record) == 1, [str(w.message) for w in record]
+    np.testing.assert_array_equal(dm.array, minao)
+    mf.to_cpu = NotImplemented
+    with pytest.warns(GuessRefused, match="no conversion"):
+        mf.get_init_guess(water, "ml")
+
+    hook.unregister()
+    assert vars(hf.SCF)["get_init_guess"] is original
+    restored = vars(SCF)["get_init_guess"]
+    assert restored.__wrapped__ is original
+    assert first == "pyscf_mlguess" or restored is gpu_original
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(mf.get_init_guess(water, "ml").array, minao)
+
+
+def test_namespace_shim():
+    pytest.importorskip("pyscf.mlguess", reason="the package is not installed")
+    from pyscf import mlguess
+
+    assert mlguess is pyscf_mlguess
