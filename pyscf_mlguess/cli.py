@@ -16,7 +16,7 @@ app = typer.Typer(name="mlguess", help="Learned initial guesses for PySCF.", no_
 
 _Basis = Annotated[str, typer.Option(help="PySCF's name of the orbital basis.")]
 _Model = Annotated[Optional[str], typer.Option(help="Name or path of a model instead of the default one.")]
-_DEMO_BASIS, _DEMO_XC = "def2-svp", "pbe"
+_DEMO_SET, _DEMO_BASIS, _DEMO_XC = "paracetamol", "def2-svp", "pbe"
 
 
 @contextmanager
@@ -41,11 +41,11 @@ def demo() -> None:
     from pyscf_mlguess.benchmark.runner import check_guesses, run_guess
 
     protocol = Protocol(xc=_DEMO_XC, basis=_DEMO_BASIS, threads=lib.num_threads())
-    (molecule,) = load_set("paracetamol")
-    typer.echo(f"{molecule.name}, {len(molecule.symbols)} atoms; {protocol}\n")
-    typer.echo(f"{'guess':8}{'cycles':>8}{'energy (Eh)':>18}{'guess (s)':>12}{'SCF (s)':>10}")
     with _clear_errors():
         check_guesses(["ml"])
+        (molecule,) = load_set(_DEMO_SET)
+        typer.echo(f"{molecule.name}, {len(molecule.symbols)} atoms; {protocol}\n")
+        typer.echo(f"{'guess':8}{'cycles':>8}{'energy (Eh)':>18}{'guess (s)':>12}{'SCF (s)':>10}")
         for guess in ("minao", "ml"):
             row, _ = run_guess(molecule, guess, protocol)
             if not row["converged"]:
@@ -108,22 +108,27 @@ def info(model: Annotated[str, typer.Argument(help="Name or path of a model.")] 
 def train(
     reference: Annotated[Path, typer.Argument(help="HDF5 file of converged reference calculations.")],
     output: Annotated[Path, typer.Option(help="File of weights (safetensors) to write; the card goes beside it.")],
-    cache: Annotated[Optional[Path], typer.Option(help="File for the fitted targets, kept between runs.")] = None,
+    cache: Annotated[Optional[Path], typer.Option(help="Folder for the fitted targets, kept between runs.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Parallel processes for the targets.")] = 2,
 ) -> None:
     """Train the linear density model from reference calculations."""
+    import logging
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     with _clear_errors():
         if not reference.is_file():
             raise FileNotFoundError(f"no reference file {str(reference)!r}")
+        if output.suffix != ".safetensors":
+            raise ValueError(f"--output must end in .safetensors, not {str(output)!r}")
+        cache = cache or _cache_folder()
+        typer.echo(f"targets are kept in {cache}")
         try:
             from pyscf_mlguess.training.train import train as train_model
-        except ImportError as error:
-            raise ValueError(f"training needs {error.name}: pip install 'pyscf-mlguess[train]'") from None
 
-        cache = cache or _cache_folder() / f"{reference.stem}.targets.h5"
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        typer.echo(f"targets are kept in {cache}")
-        train_model(reference, output, cache, jobs=jobs)
+            path = train_model(reference, output, cache, jobs=jobs)
+        except ModuleNotFoundError as error:
+            raise ValueError(f"training needs {error.name}: pip install 'pyscf-mlguess[train]'") from None
+    typer.echo(f"wrote {path}")
 
 
 def _cache_folder() -> Path:

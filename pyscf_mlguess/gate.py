@@ -34,7 +34,8 @@ def check_scf_class(mf: hf.SCF) -> None:
     """Raise Refusal unless ``mf`` is one of PySCF's real, scalar, molecular SCF classes."""
     # The generalised, Dirac, spinor X2C and periodic classes derive from hf.SCF directly.
     if not isinstance(mf, (hf.RHF, uhf.UHF)):
-        raise Refusal(f"{type(mf).__name__} is not supported; what works is {SUPPORTED_CLASSES}")
+        # Classes of the same name (pyscf.x2c.x2c.UHF) are told apart by the module.
+        raise Refusal(f"{type(mf).__module__}.{type(mf).__name__} is not supported; what works is {SUPPORTED_CLASSES}")
 
 
 def check_molecule(mol: gto.MoleBase) -> None:

@@ -97,16 +97,12 @@ def _predict(mf, mol, key: str):
     if mol is not None and mol is not mf.mol:
         # The guess takes core Hamiltonian, orbitals and occupations from mf, in the basis of mf.mol.
         raise gate.Refusal("the molecule handed to get_init_guess is not that of the SCF object")
-    gate.check_molecule(mf.mol)
-    on_gpu = not isinstance(mf, hf.SCF)
-    if on_gpu:
-        mf = _to_cpu(mf)
-    gate.check_scf_class(mf)
-
     from pyscf_mlguess import pipeline
 
-    dm = pipeline.initial_density_matrix(mf, key="ml" + model)
-    return importlib.import_module("cupy").asarray(dm) if on_gpu else dm
+    if isinstance(mf, hf.SCF):
+        return pipeline.initial_density_matrix(mf, key="ml" + model)
+    dm = pipeline.initial_density_matrix(_to_cpu(mf), key="ml" + model)
+    return importlib.import_module("cupy").asarray(dm)
 
 
 def _to_cpu(mf):

@@ -4,15 +4,13 @@ import json
 import math
 import types
 
-import h5py
 import numpy as np
 import pytest
-from pyscf import gto
 
 import pyscf_mlguess
-from pyscf_mlguess.benchmark import runner, timing
+from pyscf_mlguess.benchmark import runner
 from pyscf_mlguess.benchmark.counting import BuildCounter, counting_builds
-from pyscf_mlguess.benchmark.molecules import Molecule, MoleculeFileError, load_set, read_xyz, write_xyz
+from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown, summarise
 from pyscf_mlguess.benchmark.results import append_row, read_rows
@@ -135,12 +133,14 @@ def test_a_refused_guess_runs_from_minao_and_says_so(monkeypatch):
         raise Refusal("not today")
 
     monkeypatch.setattr(pyscf_mlguess, "pipeline", types.SimpleNamespace(initial_density_matrix=refuse), raising=False)
+    model = types.SimpleNamespace(card={"sha256": "0123456789"})
+    monkeypatch.setattr(runner, "load_model", lambda name: model)
     row, _ = run_guess(WATER, "ml", HF_STO3G)
     minao, _ = run_guess(WATER, "minao", HF_STO3G)
     assert row["converged"] and row["cycles"] == minao["cycles"]
     assert "not today" in row["refused"]
     assert summarise([minao, row])[1].refused == 1
-    assert "- water, ml: refused, " in markdown([minao, row])
+    assert "- water, ml [01234567]: refused, " in markdown([minao, row])
 
 
 def test_exact_fit_is_better_than_minao():
@@ -189,6 +189,17 @@ def test_another_geometry_or_protocol_is_another_run(tmp_path):
     assert len(read_rows(output)) == 3
 
 
+def test_retrained_weights_are_run_again(tmp_path, monkeypatch):
+    output = tmp_path / "bench.jsonl"
+    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key: mf.get_init_guess(key="minao"))
+    monkeypatch.setattr(pyscf_mlguess, "pipeline", minao, raising=False)
+    for digest in ("a" * 64, "b" * 64, "b" * 64):
+        model = types.SimpleNamespace(card={"sha256": digest})
+        monkeypatch.setattr(runner, "load_model", lambda name, model=model: model)
+        run_benchmark([H2], ["minao", "ml"], [HF_STO3G], output, progress=False)
+    assert [s.guess for s in summarise(read_rows(output))] == ["minao", "ml [aaaaaaaa]", "ml [bbbbbbbb]"]
+
+
 def test_jobs_give_the_same_rows(tmp_path):
     pytest.importorskip("joblib")
     rows = []
@@ -208,7 +219,7 @@ def test_a_molecule_that_fails_does_not_end_the_suite(tmp_path):
     assert ran["converged"]
 
 
-@pytest.mark.parametrize("guess", ["minao2", "exactfit", "ML", ""])
+@pytest.mark.parametrize("guess", ["minao2", "exactfit", ""])
 def test_an_unknown_guess_is_refused_before_anything_runs(tmp_path, guess):
     with pytest.raises(ValueError, match="unknown guess"):
         run_benchmark([H2], ["minao", guess], [HF_STO3G], tmp_path / "bench.jsonl")
@@ -233,8 +244,8 @@ def test_a_file_of_something_else_is_not_appended_to(tmp_path):
 
 
 def _row(molecule, guess, cycles, energy=-1.0, **other):
-    return {"molecule": molecule, "fingerprint": "", "guess": guess, "protocol": vars(HF_STO3G), "natm": 2,
-            "cycles": cycles, "converged": energy is not None, "energy": energy, "guess_builds": 0,
+    return {"molecule": molecule, "fingerprint": "", "guess": guess, "weights": "", "protocol": vars(HF_STO3G),
+            "natm": 2, "cycles": cycles, "converged": energy is not None, "energy": energy, "guess_builds": 0,
             "scf_builds": cycles + 2, "guess_seconds": 1.0, "scf_seconds": float(cycles), "refused": None,
             "error": None} | other
 
@@ -268,105 +279,3 @@ def test_protocols_are_not_mixed():
 def test_report_without_the_baseline_is_empty_and_not_an_error():
     assert summarise([_row("a", "ml", 10)]) == []
     assert math.isnan(summarise([_row("a", "minao", 50, energy=None)])[0].worst_energy)
-
-
-# -- molecules --
-
-
-def test_xyz_round_trip(tmp_path):
-    hydroxide = Molecule("OH-", OH.symbols, OH.positions, charge=-1, smiles="[OH-]")
-    write_xyz(tmp_path / "set.xyz", [WATER, OH, hydroxide])
-    assert read_xyz(tmp_path / "set.xyz") == [WATER, OH, hydroxide]
-
-
-def test_plain_xyz_frames_are_named_after_the_file(tmp_path):
-    (tmp_path / "two.xyz").write_text("2\n\nH 0 0 0\nh 0 0 0.74\n\n1\nhelium\nHE 0 0 0\n\n")
-    assert [(m.name, m.symbols) for m in load_set(tmp_path / "two.xyz")] == [
-        ("two_1", ("H", "H")), ("two_2", ("He",))]
-
-
-@pytest.mark.parametrize("text, message", [
-    ("", "no molecule"),
-    ("two\n\n", "line 1: expected the number of atoms, found 'two'"),
-    ("0\n\n", "line 1: a molecule of 0 atoms"),
-    ("1\n\nHe 0 0 0\n2\n\nHe 0 0 0\n", "line 6: the file ends within a molecule of 2 atoms"),
-    ("1\n\nHe 0 0\n", "line 3: expected an element and three coordinates, found 'He 0 0'"),
-    ("1\n\nXy 0 0 0\n", "line 3: unknown element 'Xy'"),
-    ("1\n\nHe 0 0 zero\n", "line 3: expected a coordinate, found 'zero'"),
-    ("1\n\nHe 0 0 nan\n", "line 3: a coordinate is not finite"),
-    ("1\ncharge=one\nHe 0 0 0\n", "line 2: expected charge=, found 'one'"),
-    ("1\n\nH 0 0 0\n", "line 2: 1 electrons cannot have multiplicity 1"),
-    ("1\nmultiplicity=0\nHe 0 0 0\n", "line 2: 2 electrons cannot have multiplicity 0"),
-    ("1\nname=a\nHe 0 0 0\n1\nname=a\nHe 0 0 1\n", "the name 'a' occurs twice"),
-])
-def test_bad_xyz_names_file_and_line(tmp_path, text, message):
-    path = tmp_path / "bad.xyz"
-    path.write_text(text)
-    with pytest.raises(MoleculeFileError, match="bad.xyz") as error:
-        load_set(path)
-    assert message in str(error.value)
-
-
-def test_a_file_that_is_not_text(tmp_path):
-    (tmp_path / "bad.xyz").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(MoleculeFileError, match="not a text file"):
-        read_xyz(tmp_path / "bad.xyz")
-
-
-def test_a_missing_file_names_the_shipped_sets():
-    with pytest.raises(FileNotFoundError, match="reference_unseen"):
-        load_set("no_such_set")
-
-
-def test_core_potentials_come_with_def2():
-    iodide = Molecule("I-", ("I",), ((0.0, 0.0, 0.0),), charge=-1)
-    assert iodide.mol("def2-svp").nelectron == 26
-    assert WATER.mol("def2-svp").nelectron == 10
-
-
-def test_the_shipped_molecules_are_unseen():
-    pytest.importorskip("rdkit")
-    from pyscf_mlguess.training.split import split_of
-
-    molecules = load_set("reference_unseen")
-    assert len(molecules) >= 50
-    assert {split_of(molecule.smiles) for molecule in molecules} == {"test"}
-
-
-def test_the_unseen_set_is_the_test_split_in_angstrom(tmp_path):
-    pytest.importorskip("rdkit")
-    from pyscf_mlguess.benchmark.unseen import write_unseen
-
-    seen, unseen = "CCO", "NC(=O)C1CN1"
-    with h5py.File(tmp_path / "reference.h5", "w") as file:
-        for name, smiles in [("0", seen), ("1", unseen)]:
-            group = file.create_group(name)
-            group.attrs.update(smiles=smiles, charge=-1, spin=0)
-            group["atomic_numbers"] = [8, 1]
-            group["positions_bohr"] = gto.M(atom="O 0 0 0; H 0 0 0.97", charge=-1, verbose=0).atom_coords()
-    write_unseen(tmp_path / "reference.h5", tmp_path / "unseen.xyz")
-    (molecule,) = load_set(tmp_path / "unseen.xyz")
-    assert (molecule.name, molecule.smiles, molecule.charge, molecule.symbols) == ("1", unseen, -1, ("O", "H"))
-    assert np.allclose(molecule.positions, OH.positions, atol=1e-6)
-
-
-# -- timing --
-
-
-def test_timing_of_one_molecule():
-    protocol = Protocol(xc="b3lyp", basis="sto-3g", density_fit=False, grid_level=0)
-    result = timing.time_molecule(WATER, "minao", protocol)
-    assert result.integrals == "in-core" and not result.flipped
-    assert min(result.cold, result.warm, result.cycle) > 0
-    assert (result.natm, result.nao) == (3, 7)
-    assert "| water | 3 | 7 |" in timing.markdown([result], protocol)
-
-
-def test_each_molecule_is_timed_in_a_fresh_process():
-    (result,) = timing.time_molecules([H2], "minao", HF_STO3G)
-    assert result.molecule == "H2" and result.cycle > 0
-
-
-def test_timing_wants_no_density_fitting():
-    with pytest.raises(ValueError, match="density fitting"):
-        timing.time_molecule(H2, "minao", Protocol())

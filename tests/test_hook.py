@@ -1,22 +1,20 @@
 """The key 'ml' in PySCF's SCF classes; the prediction itself is replaced by a stand-in."""
 
-import functools
 import io
 import os
 import subprocess
 import sys
 import types
-import warnings
 
 import numpy as np
 import pytest
-from pyscf import dft, gto, lib, qmmm, scf
+from pyscf import dft, gto, qmmm, scf
 from pyscf.pbc import gto as pbc_gto
 from pyscf.pbc import scf as pbc_scf
-from pyscf.scf import atom_hf, hf
+from pyscf.scf import hf
 
 import pyscf_mlguess
-from pyscf_mlguess import GuessRefused, gate, hook
+from pyscf_mlguess import GuessRefused, gate, hook, pipeline
 
 WATER = "O 0 0 0; H 0 0.757 0.587; H 0 -0.757 0.587"
 
@@ -37,24 +35,23 @@ def cell():
 
 
 @pytest.fixture
-def pipeline(monkeypatch):
-    """Stands in for the prediction: notes (mf, key) in ``calls`` and returns PySCF's core guess, or raises ``error``."""
+def prediction(monkeypatch):
+    """Stands in for the pipeline: notes (mf, key) in ``calls`` and returns PySCF's core guess, or raises ``error``."""
+    stand_in = types.SimpleNamespace(calls=[], error=None)
 
-    def initial_density_matrix(mf, key="ml"):
-        module.calls.append((mf, key))
-        if module.error is not None:
-            raise module.error
+    def initial_density_matrix(mf, key):
+        stand_in.calls.append((mf, key))
+        if stand_in.error is not None:
+            raise stand_in.error
         return mf.get_init_guess(mf.mol, "1e")
 
-    module = types.ModuleType("pyscf_mlguess.pipeline")
-    module.calls, module.error, module.initial_density_matrix = [], None, initial_density_matrix
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(pyscf_mlguess, "pipeline", module, raising=False)
-    return module
+    monkeypatch.setattr(pipeline, "initial_density_matrix", initial_density_matrix)
+    return stand_in
 
 
 @pytest.fixture(autouse=True)
 def registered():
+    """Every test starts registered, and leaves PySCF so."""
     hook.register()
     yield
     hook.register()
@@ -64,6 +61,11 @@ def rks(mol):
     mf = dft.RKS(mol)
     mf.xc, mf.grids.level = "pbe", 0
     return mf
+
+
+def refusals(record):
+    """The package's warnings alone: recording catches those of PySCF and of the garbage collector too."""
+    return [warning for warning in record if warning.category is GuessRefused]
 
 
 def symmetric(mol):
@@ -109,111 +111,112 @@ PERIODIC = {
 
 
 @pytest.mark.parametrize("make", CLOSED_SHELL.values(), ids=CLOSED_SHELL)
-def test_closed_shell_classes_start_from_the_prediction(make, water, pipeline):
+def test_closed_shell_classes_start_from_the_prediction(make, water, prediction):
     mf = make(water).set(init_guess="ml")
     mf.kernel()
     assert mf.converged
-    assert pipeline.calls == [(mf, "ml")]
+    assert prediction.calls == [(mf, "ml")]
 
 
 @pytest.mark.parametrize("make", OPEN_SHELL.values(), ids=OPEN_SHELL)
-def test_open_shell_classes_start_from_the_prediction(make, hydroxyl, pipeline):
+def test_open_shell_classes_start_from_the_prediction(make, hydroxyl, prediction):
     mf = make(hydroxyl).set(init_guess="ml", max_cycle=2)
     mf.kernel()
-    assert pipeline.calls == [(mf, "ml")]
+    assert prediction.calls == [(mf, "ml")]
     assert mf.get_init_guess(hydroxyl, "ml").shape == (2, hydroxyl.nao, hydroxyl.nao)
 
 
 @pytest.mark.parametrize("make", REFUSED.values(), ids=REFUSED)
-def test_other_classes_warn_once_and_take_minao(make, water, pipeline):
+def test_other_classes_warn_once_and_take_minao(make, water):
     mf = make(water).set(init_guess="ml", max_cycle=0)
     expected = mf.get_init_guess(water, "minao")
-    with pytest.warns(GuessRefused, match=f"minao: {type(mf).__name__} is not supported.*RHF, RKS, UHF") as record:
+    reason = rf"falling back to minao: \S+\.{type(mf).__name__} is not supported; what works is RHF"
+    with pytest.warns(GuessRefused, match=reason) as record:
         dm = mf.get_init_guess(water, "ml")
-    assert len(record) == 1 and not pipeline.calls
+    assert len(refusals(record)) == 1
     np.testing.assert_array_equal(dm, expected)
 
 
-def test_dirac_kernel_asks_once(pipeline):
+def test_dirac_kernel_asks_once():
     mf = scf.DHF(gto.M(atom="He", basis="6-31g", verbose=0)).set(init_guess="ml")
     with pytest.warns(GuessRefused) as record:
         mf.kernel()
-    assert mf.converged and len(record) == 1
+    assert mf.converged and len(refusals(record)) == 1
 
 
 @pytest.mark.parametrize("make", PERIODIC.values(), ids=PERIODIC)
-def test_periodic_cells_warn_once_and_take_minao(make, cell, pipeline):
+def test_periodic_cells_warn_once_and_take_minao(make, cell):
     mf = make(cell)
     expected = mf.get_init_guess(cell, "minao")
-    with pytest.warns(GuessRefused, match="periodic cells") as record:
+    with pytest.warns(GuessRefused, match="what works is .* of molecules") as record:
         dm = mf.get_init_guess(cell, "ml")
-    assert len(record) == 1 and not pipeline.calls
+    assert len(refusals(record)) == 1
     np.testing.assert_allclose(dm, expected)
 
 
-def test_scanner_asks_once(water, pipeline):
+def test_scanner_asks_once(water, prediction):
     scanner = scf.RHF(water).set(init_guess="ml").as_scanner()
     scanner(water)
     scanner(water.set_geom_(water.atom_coords() * 1.01, unit="Bohr", inplace=False))
-    assert len(pipeline.calls) == 1
+    assert len(prediction.calls) == 1
 
 
 @pytest.mark.parametrize(
     "key, passed",
     [("ml", "ml"), ("ML", "ml"), ("ml:default", "ml:default"), ("Ml:/Some/Path", "ml:/Some/Path")],
 )
-def test_prefix_ignores_case_and_the_path_keeps_its_own(key, passed, water, pipeline):
+def test_prefix_ignores_case_and_the_path_keeps_its_own(key, passed, water, prediction):
     mf = scf.RHF(water)
     mf.get_init_guess(water, key, s1e=mf.get_ovlp())
-    assert pipeline.calls == [(mf, passed)]
+    assert prediction.calls == [(mf, passed)]
 
 
 @pytest.mark.parametrize("key", ["minao", "atom", "huckel", "1e", "sap", "mlx", "nonsense"])
-def test_other_keys_act_as_in_pyscf(key, water, pipeline):
+def test_other_keys_act_as_in_pyscf(key, water, prediction):
     mf = scf.RHF(water)
     dm = mf.get_init_guess(water, key)
     hook.unregister()
     np.testing.assert_array_equal(dm, mf.get_init_guess(water, key))
-    assert not pipeline.calls
+    assert not prediction.calls
 
 
-def test_array_as_guess_is_untouched(water, pipeline):
+def test_array_as_guess_is_untouched(water, prediction):
     mf = scf.RHF(water)
     dm = mf.get_init_guess(water, "minao")
     assert mf.get_init_guess(water, dm) is dm
     mf.set(init_guess=dm).kernel()
-    assert mf.converged and not pipeline.calls
+    assert mf.converged and not prediction.calls
 
 
-def test_refusal_warns_once_at_the_caller_and_logs_one_line(water, pipeline, capfd):
-    pipeline.error = gate.Refusal("the gap is gone")
+def test_refusal_warns_once_at_the_caller_and_logs_one_line(water, prediction, capfd):
+    prediction.error = gate.Refusal("the gap is gone")
     mf = scf.RHF(water).set(init_guess="ml", verbose=2, stdout=io.StringIO())
     with pytest.warns(GuessRefused, match="falling back to minao: the gap is gone") as record:
         mf.kernel()
     assert mf.converged
-    assert len(record) == 1 and record[0].filename == __file__
+    assert len(refusals(record)) == 1 and refusals(record)[0].filename == __file__
     assert mf.stdout.getvalue().count("the gap is gone") == 1
     assert "the gap is gone" not in "".join(capfd.readouterr())
 
 
-def test_refinement_is_reserved(water, pipeline):
+def test_refinement_is_reserved(water, prediction):
     for key in ("ml+refine", "ML+Refine:default"):
         with pytest.warns(GuessRefused, match="reserved"):
             scf.RHF(water).get_init_guess(water, key)
-    assert not pipeline.calls
+    assert not prediction.calls
 
 
 @pytest.mark.parametrize("error", [ValueError("no model named x"), FileNotFoundError("x.safetensors")])
-def test_other_errors_propagate(error, water, pipeline):
-    pipeline.error = error
+def test_other_errors_propagate(error, water, prediction):
+    prediction.error = error
     with pytest.raises(type(error), match=str(error)):
         scf.RHF(water).set(init_guess="ml:x").kernel()
 
 
-def test_foreign_molecule_is_refused_and_gets_its_own_minao(water, hydroxyl, pipeline):
+def test_foreign_molecule_is_refused_and_gets_its_own_minao(water, hydroxyl, prediction):
     with pytest.warns(GuessRefused, match="not that of the SCF object"):
         dm = scf.RHF(water).get_init_guess(hydroxyl, "ml")
-    assert dm.shape == (hydroxyl.nao, hydroxyl.nao) and not pipeline.calls
+    assert dm.shape == (hydroxyl.nao, hydroxyl.nao) and not prediction.calls
 
 
 @pytest.mark.parametrize(
@@ -235,9 +238,9 @@ def test_ghost_atoms_may_sit_on_real_ones():
     gate.check_molecule(gto.M(atom=WATER + "; ghost-O 0 0 0.01", basis="sto-3g", verbose=0))
 
 
-def test_molecule_without_atoms_takes_the_core_guess(pipeline):
+def test_molecule_without_atoms_takes_the_core_guess():
     mol = gto.M(verbose=0)
-    mol.nelectron, mol.incore_anyway = 2, True
+    mol.nelectron = 2
     mf = scf.RHF(mol)
     mf.get_hcore, mf.get_ovlp = lambda *_: np.diag([-1.0, 1.0]), lambda *_: np.eye(2)
     with pytest.warns(GuessRefused, match="no atoms"):
@@ -246,23 +249,22 @@ def test_molecule_without_atoms_takes_the_core_guess(pipeline):
 
 
 @pytest.mark.parametrize("key", ["atom", "huckel"])
-def test_inner_atomic_scf_ignores_the_configured_default(key, water, pipeline, monkeypatch):
+def test_inner_atomic_scf_ignores_the_configured_default(key, water, prediction, monkeypatch):
     expected = scf.RHF(water).get_init_guess(water, key)
     monkeypatch.setattr(hf.SCF, "init_guess", "ml")
-    pipeline.initial_density_matrix = lambda mf, key: mf.init_guess_by_atom()
     np.testing.assert_array_equal(scf.RHF(water).get_init_guess(water, key), expected)
-    assert scf.RHF(water).run().converged
-    atom = gto.M(atom="O", basis="sto-3g", spin=2, verbose=0)
-    assert atom_hf.AtomSphAverageRHF(atom).get_init_guess(atom, "ml").shape == (atom.nao, atom.nao)
+    assert not prediction.calls
+    mf = scf.RHF(water).run()
+    assert mf.converged and prediction.calls == [(mf, "ml")]
 
 
-def test_guess_function_works_unregistered(water, pipeline):
+def test_guess_function_works_unregistered(water, prediction):
     hook.unregister()
     mf = scf.RHF(water)
     assert pyscf_mlguess.guess(mf, "ml:x").shape == (water.nao, water.nao)
-    assert pipeline.calls == [(mf, "ml:x")]
-    mf = scf.GHF(water)
-    with pytest.warns(GuessRefused, match="GHF"):
+    assert prediction.calls == [(mf, "ml:x")]
+    prediction.error = gate.Refusal("no trust")
+    with pytest.warns(GuessRefused, match="no trust"):
         np.testing.assert_array_equal(pyscf_mlguess.guess(mf), mf.get_init_guess(water, "minao"))
     with pytest.raises(ValueError, match="minao"):
         pyscf_mlguess.guess(mf, "minao")
@@ -289,90 +291,6 @@ def test_import_loads_nothing_heavy():
     )
     root = os.path.dirname(os.path.dirname(pyscf_mlguess.__file__))
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root)
-
-
-class DeviceArray:
-    """Imitates a cupy array."""
-
-    def __init__(self, array):
-        self.array = np.array(array)
-
-
-@pytest.fixture
-def import_gpu4pyscf(monkeypatch):
-    """Imitates the import of gpu4pyscf: its SCF class decorates a copy of PySCF's function, and inherits nothing."""
-
-    def return_cupy_array(function):
-        @functools.wraps(function)
-        def wrapper(*args, **kwargs):
-            dm = function(*args, **kwargs)
-            return DeviceArray(dm) if isinstance(dm, np.ndarray) else dm
-
-        return wrapper
-
-    def run_import():
-        class SCF(lib.StreamObject):
-            get_init_guess = return_cupy_array(hf.SCF.get_init_guess)
-            init_guess_by_minao = hf.SCF.init_guess_by_minao
-            init_guess_breaksym = 0
-
-            def __init__(self, cpu):
-                self.mol, self.cpu, self.verbose, self.stdout = cpu.mol, cpu, cpu.verbose, cpu.stdout
-
-            def to_cpu(self):
-                return self.cpu
-
-        SCF.__module__ = "gpu4pyscf.scf.hf"
-        gpu_hf = types.ModuleType(SCF.__module__)
-        gpu_hf.SCF, gpu_hf.return_cupy_array = SCF, return_cupy_array
-        cupy = types.ModuleType("cupy")
-        cupy.asarray = DeviceArray
-        monkeypatch.setitem(sys.modules, "cupy", cupy)
-        monkeypatch.setitem(sys.modules, SCF.__module__, gpu_hf)
-        return SCF
-
-    return run_import
-
-
-@pytest.mark.parametrize("first", ["gpu4pyscf", "pyscf_mlguess"])
-def test_gpu4pyscf_in_both_import_orders(first, water, pipeline, import_gpu4pyscf):
-    hook.unregister()
-    original = vars(hf.SCF)["get_init_guess"]
-    if first == "gpu4pyscf":
-        SCF = import_gpu4pyscf()
-        gpu_original = vars(SCF)["get_init_guess"]
-        hook.register()
-    else:
-        hook.register()
-        SCF = import_gpu4pyscf()
-        gpu_handler = vars(SCF)["get_init_guess"]
-        hook.register()
-        assert vars(SCF)["get_init_guess"] is gpu_handler
-
-    mf = SCF(scf.UHF(water))
-    dm = mf.get_init_guess(water, "ml")
-    assert isinstance(dm, DeviceArray) and dm.array.shape == (2, water.nao, water.nao)
-    assert pipeline.calls == [(mf.cpu, "ml")] and mf.cpu.init_guess_breaksym == 0
-    assert isinstance(pyscf_mlguess.guess(mf), DeviceArray)
-
-    mf = SCF(scf.GHF(water))
-    minao = mf.get_init_guess(water, "minao").array
-    with pytest.warns(GuessRefused, match="GHF") as record:
-        dm = mf.get_init_guess(water, "ml")
-    assert len(record) == 1, [str(w.message) for w in record]
-    np.testing.assert_array_equal(dm.array, minao)
-    mf.to_cpu = NotImplemented
-    with pytest.warns(GuessRefused, match="no conversion"):
-        mf.get_init_guess(water, "ml")
-
-    hook.unregister()
-    assert vars(hf.SCF)["get_init_guess"] is original
-    restored = vars(SCF)["get_init_guess"]
-    assert restored.__wrapped__ is original
-    assert first == "pyscf_mlguess" or restored is gpu_original
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        np.testing.assert_array_equal(mf.get_init_guess(water, "ml").array, minao)
 
 
 def test_namespace_shim():

@@ -15,6 +15,7 @@ _BASELINE = "minao"
 class Summary:
     """One guess over the molecules that both it and minao were run on, at one protocol.
 
+    guess: its name, and the first digits of the SHA-256 of a learned guess's weights.
     cycles: SCF cycles plus the Fock builds that the guess itself made; failures count as max_cycle.
     wall_ratio: (guess + SCF) / (minao + its SCF) over the molecules where both have times.
     worst_energy: largest final energy above the lowest of all guesses (Eh).
@@ -38,7 +39,7 @@ def summarise(rows: list[dict]) -> list[Summary]:
     """One Summary per guess for rows of one protocol, in the order in which the guesses first appear."""
     by_guess: dict[str, dict] = {}
     for row in rows:
-        by_guess.setdefault(row["guess"], {})[_geometry(row)] = row
+        by_guess.setdefault(_label(row), {})[_geometry(row)] = row
     lowest = _lowest_energies(rows)
     baseline = by_guess.get(_BASELINE, {})
     return [_summarise_guess(guess, runs, baseline, lowest) for guess, runs in by_guess.items()
@@ -64,6 +65,10 @@ def _summarise_guess(guess, runs, baseline, lowest):
         refused=sum(row["refused"] is not None for row, _ in pairs),
         worst_energy=max(above, default=float("nan")),
     )
+
+
+def _label(row):
+    return f"{row['guess']} [{row['weights']}]" if row["weights"] else row["guess"]
 
 
 def _geometry(row):
@@ -112,7 +117,7 @@ def _remarks(rows):
     lowest = _lowest_energies(rows)
     remarks = []
     for row in rows:
-        where = f"- {row['molecule']}, {row['guess']}: "
+        where = f"- {row['molecule']}, {_label(row)}: "
         if row["error"]:
             remarks.append(where + f"failed, {row['error']}")
         elif not row["converged"]:

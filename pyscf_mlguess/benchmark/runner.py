@@ -25,10 +25,7 @@ EXACT_FIT = "exact-fit"
 def check_guesses(guesses: list[str]) -> None:
     """Raise ValueError for an unknown name, for which PySCF would run minao in silence; load every model once."""
     for guess in guesses:
-        family, _, model = guess.partition(":")
-        if family == "ml":
-            load_model(model or "default")
-        elif guess not in (*CLASSICAL, EXACT_FIT):
+        if not _weights_of(guess) and guess not in (*CLASSICAL, EXACT_FIT):
             raise ValueError(f"unknown guess {guess!r}; known are {', '.join(CLASSICAL)}, {EXACT_FIT}, ml, ml:<model>")
 
 
@@ -128,4 +125,10 @@ def _initial_density(mf, guess, converged):
 
 def _identity(molecule, guess, protocol):
     return {"molecule": molecule.name, "fingerprint": molecule.fingerprint, "guess": guess,
-            "protocol": asdict(protocol)}
+            "weights": _weights_of(guess), "protocol": asdict(protocol)}
+
+
+def _weights_of(guess):
+    """First digits of the SHA-256 of a learned guess's weights, so that retrained weights are run again; else ""."""
+    family, _, model = guess.partition(":")
+    return load_model(model or "default").card["sha256"][:8] if family == "ml" else ""

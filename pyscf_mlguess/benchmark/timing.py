@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import time
 import warnings
@@ -28,17 +29,19 @@ class Timing:
     integrals: "in-core" or "direct", as PySCF chose after the guess.
     memory_left: growth of the resident memory by the two guesses, MB.
     flipped: True if PySCF would have kept the integrals in memory before the guess and does not after it.
+    refused: the reason where the guess was refused; nothing is timed then, for it would be minao's time.
     """
 
     molecule: str
     natm: int
     nao: int
-    cold: float
-    warm: float
-    cycle: float
-    integrals: str
-    memory_left: float
-    flipped: bool
+    cold: float = math.nan
+    warm: float = math.nan
+    cycle: float = math.nan
+    integrals: str = ""
+    memory_left: float = math.nan
+    flipped: bool = False
+    refused: str = ""
 
 
 def time_molecules(molecules: list[Molecule], guess: str, protocol: Protocol) -> Iterator[Timing]:
@@ -50,10 +53,7 @@ def time_molecules(molecules: list[Molecule], guess: str, protocol: Protocol) ->
 
 
 def time_molecule(molecule: Molecule, guess: str, protocol: Protocol) -> Timing:
-    """Time one molecule in this process; ``protocol`` must not use density fitting.
-
-    Raises GuessRefused if the guess is refused: the time would be minao's.
-    """
+    """Time one molecule in this process; ``protocol`` must not use density fitting."""
     if protocol.density_fit:
         raise ValueError("a cycle is timed without density fitting")
     with lib.with_omp_threads(protocol.threads), warnings.catch_warnings():
@@ -61,7 +61,10 @@ def time_molecule(molecule: Molecule, guess: str, protocol: Protocol) -> Timing:
         mol = molecule.mol(protocol.basis)
         mf = protocol.mean_field(mol)
         resident, in_core_before = lib.current_memory()[0], mf._is_mem_enough()
-        cold, _ = _timed(mf.get_init_guess, key=guess)
+        try:
+            cold, _ = _timed(mf.get_init_guess, key=guess)
+        except GuessRefused as refusal:
+            return Timing(molecule.name, mol.natm, mol.nao, refused=str(refusal))
         mf = protocol.mean_field(mol)
         warm, dm = _timed(mf.get_init_guess, key=guess)
         memory_left, in_core_after = lib.current_memory()[0] - resident, mf._is_mem_enough()
@@ -82,10 +85,14 @@ def markdown(timings: list[Timing], protocol: Protocol) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for t in timings:
+        if t.refused:
+            lines.append(f"| {t.molecule} | {t.natm} | {t.nao} | refused |")
+            continue
         lines.append(f"| {t.molecule} | {t.natm} | {t.nao} | {t.cold:.2f} | {t.warm:.2f} | {t.cycle:.2f} "
                      f"| {t.warm / t.cycle:.2f} | {t.integrals} | {t.memory_left:.0f} "
                      f"| {'yes' if t.flipped else 'no'} |")
-    return "\n".join(lines)
+    refusals = [f"- {t.molecule}: {t.refused}" for t in timings if t.refused]
+    return "\n".join(lines + ["", *refusals] if refusals else lines)
 
 
 def _timed(function, **kwargs):

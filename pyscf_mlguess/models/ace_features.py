@@ -35,7 +35,7 @@ class AceSettings:
     cutoff: float = 10.0
     radial: int = 10
     stretch: float = 0.25
-    halfway: float = 4.0
+    halfway: float = 2.5
     lmax: int = 4
     channels: tuple[int, ...] = (14, 12, 10, 8, 6)
     invariants: int = 10

@@ -27,7 +27,7 @@ class Range:
         """Root mean square of the scaled leading invariants of each atom, shape (natm,)."""
         singles, _, pairs = features.leading({l: a for l, a in density.items()})
         invariants = np.concatenate([singles[0][:, :, 0], pairs[0][:, :, 0]], axis=1)
-        return np.sqrt(np.mean((invariants / scale) ** 2, axis=1))
+        return np.sqrt(np.mean((invariants / np.maximum(scale, 1e-6)) ** 2, axis=1))
 
 
 @dataclass
@@ -87,8 +87,9 @@ class LinearAce:
         """The inverse of ``tensors``; raises KeyError when one is missing."""
         tensors = {name: array.astype(float) for name, array in tensors.items()}
         settings = AceSettings(**{key: tuple(v) if isinstance(v, list) else v for key, v in card["settings"].items()})
-        couplings = {tuple(map(int, name.split("/")[1:])): array
-                     for name, array in tensors.items() if name.startswith("coupling/")}
+        # The order of products follows that of the couplings, and a file keeps no order.
+        couplings = {tuple(map(int, name.split("/")[1:])): tensors[name]
+                     for name in sorted(tensors) if name.startswith("coupling/")}
         features = {element: AceFeatures(settings, couplings) for element in card["elements"]}
         for element, own in features.items():
             for kind in ("singles", "pairs"):

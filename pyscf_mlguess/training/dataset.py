@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 from pyscf import gto
 from pyscf.data.elements import ELEMENTS
@@ -16,7 +15,7 @@ from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.features import compress, coupling_coefficients, fit_features
 from pyscf_mlguess.training.solver import Design, Problem
-from pyscf_mlguess.training.targets import Target, read_target
+from pyscf_mlguess.training.targets import Target, read_target, target_path
 
 # Share of the plain Coulomb metric, which keeps directions that the solver-aligned one is blind to.
 COULOMB_SHARE = 0.03
@@ -25,23 +24,16 @@ COULOMB_SHARE = 0.03
 def load_targets(cache: str | Path, names: list[str], progress: bool = True) -> list[Target]:
     """The targets of ``names``, metric and gradient divided by the loss of free atoms."""
     targets = []
-    with h5py.File(cache, "r") as file:
-        for name in tqdm(names, desc="reading targets", disable=not progress):
-            target = read_target(file, name)
-            free = target.difference["pbe"]
-            coulomb = auxiliary_mole(target_mol(target)).intor("int2c2e", hermi=1)
-            loss = float(free @ target.metric @ free)
-            share = COULOMB_SHARE / float(free @ coulomb @ free)
-            target.metric = (target.metric * (1 / loss) + share * coulomb).astype(np.float32)
-            target.gradient = target.gradient / loss
-            targets.append(target)
+    for name in tqdm(names, desc="reading targets", disable=not progress):
+        target = read_target(target_path(cache, name))
+        free = target.difference["pbe"]
+        coulomb = auxiliary_mole(_bare_mol(target)).intor("int2c2e", hermi=1)
+        loss = float(free @ target.metric @ free)
+        share = COULOMB_SHARE / float(free @ coulomb @ free)
+        target.metric = (target.metric * (1 / loss) + share * coulomb).astype(np.float32)
+        target.gradient = target.gradient / loss
+        targets.append(target)
     return targets
-
-
-def target_mol(target: Target) -> gto.Mole:
-    """The target's atoms as a molecule without a meaningful orbital basis."""
-    atoms = [(ELEMENTS[z], r) for z, r in zip(target.numbers, target.positions)]
-    return gto.M(atom=atoms, unit="Bohr", basis="sto-3g", charge=target.charge, verbose=0)
 
 
 def structures_of(targets: list[Target]) -> list[Structure]:
@@ -96,7 +88,7 @@ def make_design(structures: list[Structure], features: dict[int, AceFeatures], s
     return Design(matrices, places, np.array(offsets)), contractions if contractions is not None else fitted
 
 
-def _bare_mol(structure):
+def _bare_mol(structure: Structure | Target) -> gto.Mole:
     atoms = [(ELEMENTS[z], r) for z, r in zip(structure.numbers, structure.positions)]
     return gto.M(atom=atoms, unit="Bohr", basis="sto-3g", charge=structure.charge, spin=None, verbose=0)
 

@@ -10,10 +10,10 @@ block of its Fock matrix at the fitted reference density, enters as the gradient
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import joblib
 import numpy as np
 import scipy.linalg
@@ -108,38 +108,43 @@ def _occupied_virtual_integrals(problem, occupied, virtual):
 
 def prepare_targets(reference: str | Path, cache: str | Path, basis: str = "def2-svp", jobs: int = 2,
                     progress: bool = True) -> None:
-    """Compute every target of ``reference`` that ``cache`` (HDF5) does not hold yet; resumable."""
-    with h5py.File(cache, "a") as file:
-        missing = [name for name, _ in read_names(reference) if name not in file]
-        with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-            done = joblib.Parallel(return_as="generator_unordered")(
-                joblib.delayed(_target_of)(str(reference), name, basis) for name in missing)
-            for target in tqdm(done, total=len(missing), desc="targets", unit="mol", disable=not progress):
-                _write(file, target)
-                file.flush()
+    """Write every target of ``reference`` that the folder ``cache`` does not hold yet, one file each.
+
+    May be killed at any time and started again: a file appears complete or not at all.
+    """
+    cache = Path(cache)
+    cache.mkdir(parents=True, exist_ok=True)
+    missing = [name for name, _ in read_names(reference) if not target_path(cache, name).exists()]
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+        done = joblib.Parallel(return_as="generator_unordered")(
+            joblib.delayed(_write_target)(str(reference), name, basis, target_path(cache, name)) for name in missing)
+        for _ in tqdm(done, total=len(missing), desc="targets", unit="mol", disable=not progress):
+            pass
 
 
-def _target_of(reference, name, basis):
-    return make_target(read_entry(reference, name), basis)
+def target_path(cache: str | Path, name: str) -> Path:
+    """Where ``prepare_targets`` puts one target."""
+    return Path(cache) / f"{name}.npz"
 
 
-def _write(file, target):
+def _write_target(reference, name, basis, path):
+    target = make_target(read_entry(reference, name), basis)
     lower = np.tril_indices(len(target.metric))
-    staged = file.create_group("unfinished")
-    staged.attrs.update(smiles=target.smiles, charge=target.charge)
-    staged["numbers"], staged["positions"] = target.numbers, target.positions
-    staged["metric"], staged["gradient"] = target.metric[lower], target.gradient
-    for level, difference in target.difference.items():
-        staged[f"difference/{level}"] = difference
-    file.move("unfinished", target.name)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with open(unfinished, "wb") as file:
+        np.savez(file, name=target.name, smiles=target.smiles, charge=target.charge, numbers=target.numbers,
+                 positions=target.positions, metric=target.metric[lower], gradient=target.gradient,
+                 **{f"difference/{level}": values for level, values in target.difference.items()})
+    os.replace(unfinished, path)
 
 
-def read_target(file: h5py.File, name: str) -> Target:
-    """One target from a cache written by ``prepare_targets``."""
-    group = file[name]
-    gradient = group["gradient"][:]
-    metric = np.zeros((len(gradient),) * 2, dtype=np.float32)
-    metric[np.tril_indices(len(gradient))] = group["metric"][:]
-    metric += np.tril(metric, -1).T
-    return Target(name, group.attrs["smiles"], int(group.attrs["charge"]), group["numbers"][:], group["positions"][:],
-                  {level: data[:] for level, data in group["difference"].items()}, metric, gradient)
+def read_target(path: str | Path) -> Target:
+    """One target written by ``prepare_targets``."""
+    with np.load(path, allow_pickle=False) as stored:
+        gradient = stored["gradient"]
+        metric = np.zeros((len(gradient),) * 2, dtype=np.float32)
+        metric[np.tril_indices(len(gradient))] = stored["metric"]
+        metric += np.tril(metric, -1).T
+        difference = {key.partition("/")[2]: stored[key] for key in stored.files if key.startswith("difference/")}
+        return Target(str(stored["name"]), str(stored["smiles"]), int(stored["charge"]), stored["numbers"],
+                      stored["positions"], difference, metric, gradient)

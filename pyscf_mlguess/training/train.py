@@ -42,12 +42,10 @@ def train(reference: str | Path, output: str | Path, cache: str | Path, jobs: in
     cache: folder for targets and metrics, reused and resumed.  The ridge is the one with the lowest
     geometric mean of the validation losses.  Returns the path of the ``.safetensors``.
     """
-    cache = Path(cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    targets_file = cache / f"{Path(reference).stem}.targets.h5"
-    prepare_targets(reference, targets_file, basis, jobs, progress)
+    targets = Path(cache) / f"{Path(reference).stem}.targets"
+    prepare_targets(reference, targets, basis, jobs, progress)
     names = read_names(reference)
-    training, validation = (load_targets(targets_file, [n for n, s in names if split_of(s) == split], progress)
+    training, validation = (load_targets(targets, [n for n, s in names if split_of(s) == split], progress)
                             for split in ("train", "validation"))
     features = fit_all_features(structures_of(training), settings)
     counts = Counter(z for t in training for z in set(t.numbers.tolist()))

@@ -1,0 +1,50 @@
+"""Molecules and helpers that several tests share."""
+
+import numpy as np
+import pytest
+from pyscf import gto
+from scipy.spatial.transform import Rotation
+
+WATER = "O 0.00 0.00 0.00; H 0.00 0.76 0.59; H 0.00 -0.76 0.59"
+# Formamide with every atom off any plane or axis: no accidental symmetry.
+FORMAMIDE = """
+C   0.16  -0.39   0.04
+O   1.19   0.24  -0.09
+N  -1.08   0.16   0.13
+H   0.14  -1.49   0.02
+H  -1.18   1.16  -0.07
+H  -1.90  -0.42   0.21
+"""
+
+
+@pytest.fixture
+def formamide():
+    return gto.M(atom=FORMAMIDE, basis="def2-svp", verbose=0)
+
+
+@pytest.fixture
+def water():
+    return gto.M(atom=WATER, basis="def2-svp", verbose=0)
+
+
+@pytest.fixture
+def rotation():
+    """A proper rotation, (3, 3): new positions are ``positions @ rotation.T``."""
+    return Rotation.from_euler("zyx", [0.3, 1.1, -2.0]).as_matrix()
+
+
+def ao_rotation(mol, rotation):
+    """How spherical AO (or auxiliary) vectors of ``mol`` transform, shape (nao, nao)."""
+    from pyscf_mlguess.shells import irrep_indices, real_spherical_harmonics
+
+    points = np.random.default_rng(0).normal(size=(60, 3))
+    points /= np.linalg.norm(points, axis=1)[:, None]
+    result = np.zeros((mol.nao, mol.nao))
+    for atom in irrep_indices(mol):
+        for l, rows in atom.items():
+            # Y(R r) = D Y(r) at many points determines D.
+            before, after = (real_spherical_harmonics(r, l) for r in (points, points @ rotation.T))
+            wigner = np.linalg.lstsq(before, after, rcond=None)[0].T
+            for index in rows:
+                result[np.ix_(index, index)] = wigner
+    return result

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from pyscf import gto
+
+from pyscf_mlguess.adft import AuxiliaryProblem, function_integrals
+from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom, free_atom_coefficients
+
+
+@pytest.mark.parametrize("number, core", [(1, 0), (6, 0), (17, 0), (26, 0), (53, 28), (53, 0), (79, 60)])
+def test_free_atoms_hold_their_valence_electrons(number, core):
+    mol = gto.M(atom=gto.mole._symbol(number), basis="sto-3g" if number < 50 else "def2-svp",
+                ecp={} if core == 0 else "def2-svp", spin=None, verbose=0)
+    if core == 0 and number >= 50:
+        pytest.importorskip("pyscf")
+    auxmol = auxiliary_mole(mol)
+    assert function_integrals(auxmol) @ free_atom(number, mol.atom_nelec_core(0)) == pytest.approx(
+        number - mol.atom_nelec_core(0), abs=1e-8)
+
+
+def test_ghosts_carry_nothing():
+    mol = gto.M(atom="O 0 0 0; H 0 0 1; H 0 1 0; Ghost-O 0 0 3", basis="def2-svp", verbose=0)
+    auxmol = auxiliary_mole(mol)
+    assert auxmol.natm == 3
+    assert AuxiliaryProblem(mol, auxmol).charges @ free_atom_coefficients(auxmol) == pytest.approx(10.0)
+
+
+def test_beyond_the_auxiliary_basis_is_a_clear_error():
+    with pytest.raises(ValueError, match="element 92"):
+        auxiliary_mole(gto.M(atom="U", basis={"U": [[0, [1.0, 1.0]]]}, spin=None, verbose=0))
+
+
+def test_all_electron_heavy_atom_gets_its_core():
+    light = gto.M(atom="I", basis={"I": gto.basis.load("def2-svp", "I")}, ecp="def2-svp", spin=1, verbose=0)
+    heavy = gto.M(atom="I", basis={"I": gto.basis.load("ano", "I")}, spin=1, verbose=0)
+    assert len(free_atom(53, 0)) > len(free_atom(53, 28))
+    assert np.isclose(function_integrals(auxiliary_mole(heavy)) @ free_atom_coefficients(auxiliary_mole(heavy)), 53)
+    assert np.isclose(function_integrals(auxiliary_mole(light)) @ free_atom_coefficients(auxiliary_mole(light)), 25)

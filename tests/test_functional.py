@@ -1,0 +1,47 @@
+import numpy as np
+import pytest
+from pyscf import dft, gto, scf
+
+from pyscf_mlguess.functional import SemilocalPotential
+
+DENSITY = np.array([[0.3, 0.01, 1.2], [0.1, 0.003, 0.0], [0.0, -0.002, 0.4], [0.2, 0.0, 0.1]])
+
+
+@pytest.fixture
+def mol():
+    return gto.M(atom="H 0 0 0; F 0 0 0.9", basis="sto-3g", verbose=0)
+
+
+@pytest.mark.parametrize("xc, exchange, note", [
+    ("lda,vwn", 0.0, None), ("pbe", 0.0, None), ("b3lyp", 0.2, "exact exchange replaced by 0.2"),
+    ("b3lyp-d3bj", 0.2, "exact exchange replaced by 0.2"), ("r2scan", 0.0, "r2scan replaced by pbe,pbe"),
+    ("m06-2x", 0.54, "m06-2x replaced"), ("hse06", 0.25, "exact exchange"), ("wb97x", 1.0, "exact exchange"),
+    ("wb97x-v", 1.0, "non-local correlation left out"), ("hf", 1.0, "exact exchange"),
+])
+def test_every_kind_of_functional_gets_a_finite_potential(mol, xc, exchange, note):
+    potential = SemilocalPotential.of(dft.RKS(mol, xc=xc))
+    assert potential.exact_exchange == pytest.approx(exchange)
+    assert any(note in n for n in potential.notes) if note else potential.notes == []
+    assert np.isfinite(potential.first_derivative(DENSITY)).all()
+
+
+def test_hartree_fock_objects_get_the_stand_in(mol):
+    potential = SemilocalPotential.of(scf.RHF(mol))
+    assert potential.exact_exchange == 1.0 and potential.notes
+
+
+def test_custom_functionals_are_evaluated_by_the_users_own_integrator(mol):
+    mf = dft.RKS(mol)
+    mf.define_xc_(lambda xc, rho, spin=0, relativity=0, deriv=1, omega=None, verbose=None:
+                  dft.libxc.eval_xc("b88,p86", rho, spin, relativity, deriv, omega, verbose), "GGA")
+    expected = SemilocalPotential.of(dft.RKS(mol, xc="b88,p86")).first_derivative(DENSITY)
+    assert SemilocalPotential.of(mf).first_derivative(DENSITY) == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("xc", ["lda,vwn", "pbe", "b3lyp"])
+def test_second_derivative_is_that_of_the_first(mol, xc):
+    potential = SemilocalPotential.of(dft.RKS(mol, xc=xc))
+    step = np.array([1e-5, 2e-5, -1e-5, 3e-5])[:, None] * DENSITY[:1]
+    change = potential.first_derivative(DENSITY + step) - potential.first_derivative(DENSITY - step)
+    predicted = 2 * np.einsum("abn,bn->an", potential.second_derivative(DENSITY), step)
+    assert change == pytest.approx(predicted, rel=1e-4, abs=1e-10)

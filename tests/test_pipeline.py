@@ -1,0 +1,175 @@
+"""The shipped model end to end: every SCF class, the hard cases, and what happens when it is refused."""
+
+import warnings
+
+import numpy as np
+import pytest
+from pyscf import dft, gto, qmmm, scf
+from pyscf.lib import NPArrayWithTag
+
+import pyscf_mlguess
+from pyscf_mlguess import GuessRefused, gate, pipeline
+from pyscf_mlguess.routes.auxiliary_density import exact_fit_guess
+
+AMMONIA = "N 0 0 0.1; H 0 0.94 -0.27; H 0.81 -0.47 -0.27; H -0.81 -0.47 -0.27"
+
+
+def molecule(atom=AMMONIA, basis="def2-svp", **kwargs):
+    return gto.M(atom=atom, basis=basis, verbose=0, **kwargs)
+
+
+def both(make):
+    """Converged runs from minao and from 'ml' of fresh objects; no warning may pass."""
+    minao, learned = make(), make()
+    learned.init_guess = "ml"
+    for mf in (minao, learned):
+        mf.conv_tol = 1e-10
+    minao.kernel()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GuessRefused)
+        learned.kernel()
+    assert minao.converged and learned.converged
+    return minao, learned
+
+
+CASES = {
+    "RHF": lambda: scf.RHF(molecule()),
+    "RKS": lambda: dft.RKS(molecule(), xc="b3lyp"),
+    "UHF cation": lambda: scf.UHF(molecule(charge=1, spin=1)),
+    "UKS cation": lambda: dft.UKS(molecule(charge=1, spin=1), xc="pbe"),
+    "ROHF cation": lambda: scf.ROHF(molecule(charge=1, spin=1)),
+    "ROKS cation": lambda: dft.ROKS(molecule(charge=1, spin=1), xc="pbe"),
+    "UKS triplet": lambda: dft.UKS(molecule(spin=2), xc="pbe"),
+    "density fitting, hybrid": lambda: dft.RKS(molecule(), xc="pbe0").density_fit(),
+    "density fitting, no exact exchange": lambda: dft.RKS(molecule(), xc="pbe").density_fit(),
+    "newton": lambda: scf.RHF(molecule()).newton(),
+    "symmetry": lambda: scf.RHF(molecule(symmetry=True)),
+    "smearing": lambda: dft.RKS(molecule(), xc="pbe").smearing(sigma=0.01),
+    "spin-free X2C": lambda: scf.RHF(molecule()).sfx2c1e(),
+    "QM/MM": lambda: qmmm.mm_charge(scf.RHF(molecule()), [(0, 0, 3.0)], [0.5]),
+    "cartesian": lambda: scf.RHF(molecule(basis="6-31g*", cart=True)),
+    "general contraction": lambda: scf.RHF(molecule(basis="cc-pvdz")),
+    "diffuse functions": lambda: scf.RHF(molecule(basis="6-31+g*")),
+    "minimal basis": lambda: scf.RHF(molecule(basis="sto-3g")),
+    "meta-GGA": lambda: dft.RKS(molecule(), xc="r2scan"),
+    "range separation": lambda: dft.RKS(molecule(), xc="camb3lyp"),
+    "ghost atoms": lambda: scf.RHF(molecule(AMMONIA + "; Ghost-He 0 0 2.5")),
+    "ECP and an unknown element": lambda: scf.RHF(
+        molecule("I 0 0 0; C 0 0 2.15; H 1.03 0 2.5; H -0.51 0.89 2.5; H -0.51 -0.89 2.5", ecp="def2-svp")),
+    "anion": lambda: scf.RHF(molecule("O 0 0 0; H 0 0 0.97", charge=-1)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_same_energy_from_both_guesses(case):
+    minao, learned = both(CASES[case])
+    assert learned.e_tot == pytest.approx(minao.e_tot, abs=1e-7)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_matrix_has_the_right_shape_and_electrons(case):
+    mf = CASES[case]()
+    dm = pyscf_mlguess.guess(mf)
+    assert dm.shape == mf.get_init_guess(mf.mol, "minao").shape
+    if mf.mol.spin or case == "smearing":
+        dm = np.asarray(dm)
+    assert np.einsum("...ij,ji->", dm, mf.get_ovlp()) == pytest.approx(mf.mol.nelectron, abs=1e-8)
+
+
+def test_learned_guess_saves_cycles_on_an_unseen_molecule():
+    from pyscf_mlguess.benchmark.molecules import load_set
+
+    mol = min(load_set("reference_unseen"), key=lambda m: len(m.atoms)).mol("def2-svp")
+    minao, learned = both(lambda: dft.RKS(mol, xc="pbe").density_fit())
+    assert learned.cycles < minao.cycles
+    assert learned.e_tot == pytest.approx(minao.e_tot, abs=1e-8)
+
+
+def test_exact_fit_stays_within_the_routes_ceiling():
+    mf = dft.RKS(molecule(), xc="pbe").density_fit().run(conv_tol=1e-10)
+    again = dft.RKS(molecule(), xc="pbe").density_fit()
+    again.kernel(dm0=exact_fit_guess(mf, mf.make_rdm1()))
+    assert again.cycles <= mf.cycles - 3 and again.e_tot == pytest.approx(mf.e_tot, abs=1e-8)
+
+
+def test_stretched_hydrogen_breaks_symmetry_as_minao_does():
+    def make():
+        return scf.UHF(molecule("H 0 0 0; H 0 0 3.0"))
+
+    minao, learned = both(make)
+    assert learned.e_tot == pytest.approx(minao.e_tot, abs=1e-7)
+    symmetric = make()
+    symmetric.init_guess_breaksym = 0
+    symmetric.init_guess = "ml"
+    assert symmetric.run().e_tot > learned.e_tot + 0.05
+
+
+def test_scanner_asks_once_and_goes_on():
+    mf = dft.RKS(molecule(), xc="pbe")
+    mf.init_guess = "ml"
+    scan = mf.as_scanner()
+    first, second = scan(AMMONIA), scan(AMMONIA.replace("0.94", "0.97"))
+    assert first != second and mf.converged
+
+
+def test_same_matrix_for_the_same_molecule():
+    first, second = (pyscf_mlguess.guess(dft.RKS(molecule(), xc="pbe")) for _ in range(2))
+    assert np.asarray(first) == pytest.approx(np.asarray(second), abs=1e-10)
+
+
+def test_tags_match_the_matrix():
+    dm = pyscf_mlguess.guess(dft.RKS(molecule(), xc="pbe"))
+    assert isinstance(dm, NPArrayWithTag)
+    assert (dm.mo_coeff * dm.mo_occ) @ dm.mo_coeff.T == pytest.approx(np.asarray(dm), abs=1e-12)
+
+
+def test_log_says_which_model_and_what_was_replaced(tmp_path):
+    log = tmp_path / "log"
+    mol = gto.M(atom="Si 0 0 0; H .86 .86 .86; H -.86 -.86 .86; H -.86 .86 -.86; H .86 -.86 -.86", basis="sto-3g",
+                verbose=4, output=str(log))
+    mf = dft.RKS(mol, xc="wb97x-v")
+    mf.init_guess = "ml"
+    pyscf_mlguess.guess(mf)
+    mol.stdout.flush()
+    text = log.read_text()
+    for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for Si", "non-local correlation left out"):
+        assert expected in text
+
+
+def test_nothing_of_the_process_is_changed():
+    import sys
+
+    before = np.geterr(), np.get_printoptions(), warnings.filters[:]
+    pyscf_mlguess.guess(scf.RHF(molecule()))
+    assert (np.geterr(), np.get_printoptions(), warnings.filters[:]) == before
+    if "torch" not in sys.modules:
+        assert "e3nn" not in sys.modules
+
+
+BAD = {
+    "no atoms": (lambda: scf.RHF(gto.M(atom="", verbose=0)), "no atoms"),
+    "no electrons": (lambda: scf.RHF(gto.M(atom="H", charge=1, verbose=0)), "0 electrons"),
+    "atoms on top of each other": (lambda: scf.RHF(molecule("H 0 0 0; H 0 0 0.001")), "on top of each other"),
+    "NaN": (lambda: scf.RHF(molecule("H 0 0 0; H 0 0 nan")), "not finite"),
+    "ghosts alone": (lambda: scf.RHF(gto.M(atom="Ghost-He 0 0 0", charge=-2, basis="sto-3g", verbose=0)), "elements"),
+    "beyond radon": (lambda: scf.RHF(gto.M(atom="U 0 0 0; C 0 0 2", basis={
+        "U": [[0, [1.0, 1.0]], [1, [1.0, 1.0]]] * 60, "C": "sto-3g"}, verbose=0)), "element 92"),
+    "generalised": (lambda: scf.GHF(molecule()), "GHF"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_cannot_be_served_is_refused_with_its_reason(case):
+    make, reason = BAD[case]
+    with pytest.raises(gate.Refusal, match=reason):
+        pipeline.initial_density_matrix(make())
+
+
+def test_a_refusal_is_one_warning_and_minao(monkeypatch):
+    monkeypatch.setattr(gate, "MOST_ELECTRONS_MISSING", -1.0)
+    mf = scf.RHF(molecule())
+    mf.init_guess = "ml"
+    with pytest.warns(GuessRefused, match="minao.*electrons") as caught:
+        mf.kernel()
+    assert len([w for w in caught if w.category is GuessRefused]) == 1
+    assert mf.e_tot == pytest.approx(scf.RHF(molecule()).run().e_tot, abs=1e-8)
