@@ -144,6 +144,7 @@ def bench(
         help="Repeatable: PySCF's functional, or hf. Default: pbe.")] = None,
     basis: _Basis = "def2-svp",
     density_fit: Annotated[bool, typer.Option(help="Density fitting in the SCF.")] = True,
+    grid_level: Annotated[int, typer.Option(min=0, max=9, help="PySCF's grid level of the SCF.")] = 3,
     jobs: Annotated[int, typer.Option(min=1, help="Molecules at the same time.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="OpenMP threads per molecule.")] = 1,
     limit: Annotated[Optional[int], typer.Option(min=1, help="Only the first molecules of the set.")] = None,
@@ -159,7 +160,8 @@ def bench(
     from pyscf_mlguess.benchmark.runner import CLASSICAL, EXACT_FIT, run_benchmark
 
     with _clear_errors():
-        protocols = [Protocol(xc=name, basis=basis, density_fit=density_fit, threads=threads) for name in xc or ["pbe"]]
+        protocols = [Protocol(xc=name, basis=basis, density_fit=density_fit, grid_level=grid_level, threads=threads)
+                     for name in xc or ["pbe"]]
         run_benchmark(load_set(molecules)[:limit], guess or [*CLASSICAL, "ml", EXACT_FIT], protocols, output, jobs)
         text = markdown(read_rows(output))
         if report:

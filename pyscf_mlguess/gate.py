@@ -17,9 +17,13 @@ SUPPORTED_CLASSES = (
 SHORTEST_DISTANCE = 0.1
 _LISTED = 3
 
-# What separates good guesses from bad ones: see the README, "When a guess is refused".
-MOST_ELECTRONS_MISSING = 0.05
-MOST_NEGATIVE_ELECTRONS = 0.01
+# What separates good guesses from bad ones, on molecules far from and near to the training set: see the
+# README, "When a guess is refused".
+MOST_ELECTRONS_MISSING = 0.1  # per atom, before the count is restored
+MOST_NEGATIVE_ELECTRONS = 0.025  # per atom, in regions of negative fitted density
+SMALLEST_GAP = 0.04  # Eh; the occupation, and with it the whole guess, hangs on less than the error
+MOST_NOVELTY = 3.0  # an atom's invariants, in units of the training range
+MOST_UNKNOWN = 0.5  # share of atoms that stay free atoms: such bonds are mostly ionic
 
 
 class GuessRefused(UserWarning):
@@ -69,21 +73,31 @@ def check_molecule(mol: gto.MoleBase) -> None:
 
 
 def check_prediction(model, structure, prediction) -> None:
-    """Raise Refusal when the prediction is not finite or says nothing about this molecule."""
-    if not any(prediction.blocks):
-        raise Refusal(f"the model {model.card['name']} knows none of the elements of this molecule")
+    """Raise Refusal for a prediction that is not finite, or says little or nothing about this molecule."""
+    name = model.card["name"]
+    unknown = [not block for block in prediction.blocks]
+    if all(unknown):
+        raise Refusal(f"the model {name} knows none of the elements of this molecule")
+    if np.mean(unknown) >= MOST_UNKNOWN:
+        raise Refusal(f"the model {name} does not know {sum(unknown)} of the {len(unknown)} atoms")
     for atom, block in zip(structure.atoms, prediction.blocks):
         if not all(np.isfinite(values).all() for values in block.values()):
             raise Refusal(f"the prediction for atom {atom} is not finite")
+    farthest = int(np.argmax(prediction.novelty))
+    if prediction.novelty[farthest] > MOST_NOVELTY:
+        raise Refusal(f"the surroundings of atom {structure.atoms[farthest]} are {prediction.novelty[farthest]:.1f} "
+                      f"times as far from the mean as the training set of {name} reaches (limit {MOST_NOVELTY})")
 
 
 def check_route(report, mol: gto.MoleBase) -> None:
     """Raise Refusal when the way from prediction to density matrix shows a guess that will not serve."""
-    missing = abs(report.electrons_missing) / mol.natm
-    if missing > MOST_ELECTRONS_MISSING:
-        raise Refusal(f"the predicted density lacks {report.electrons_missing:.3f} electrons "
-                      f"({missing:.3f} an atom, more than {MOST_ELECTRONS_MISSING})")
+    missing = report.electrons_missing / mol.natm
+    if abs(missing) > MOST_ELECTRONS_MISSING:
+        raise Refusal(f"the predicted density has {-report.electrons_missing:+.2f} electrons too many "
+                      f"({-missing:+.3f} an atom, limit {MOST_ELECTRONS_MISSING})")
     negative = report.negative_electrons / mol.natm
     if negative > MOST_NEGATIVE_ELECTRONS:
-        raise Refusal(f"the predicted density is negative over {report.negative_electrons:.3f} electrons "
-                      f"({negative:.3f} an atom, more than {MOST_NEGATIVE_ELECTRONS})")
+        raise Refusal(f"the predicted density is negative over {report.negative_electrons:.2f} electrons "
+                      f"({negative:.3f} an atom, limit {MOST_NEGATIVE_ELECTRONS})")
+    if report.frontier_gap < SMALLEST_GAP:
+        raise Refusal(f"the frontier gap is {report.frontier_gap:.3f} Eh (limit {SMALLEST_GAP})")

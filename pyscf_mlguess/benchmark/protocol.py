@@ -36,6 +36,8 @@ class Protocol:
             mf.grids.level = self.grid_level
         if self.density_fit:
             mf = mf.density_fit()
+            # Without exact exchange PySCF recomputes the integrals in every cycle: same cycles, twice the time.
+            mf.with_df.build()
         mf.conv_tol = self.conv_tol
         mf.max_cycle = self.max_cycle
         return mf

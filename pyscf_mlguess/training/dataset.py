@@ -17,12 +17,12 @@ from pyscf_mlguess.training.features import compress, coupling_coefficients, fit
 from pyscf_mlguess.training.solver import Design, Problem
 from pyscf_mlguess.training.targets import Target, read_target, target_path
 
-# Share of the plain Coulomb metric, which keeps directions that the solver-aligned one is blind to.
-COULOMB_SHARE = 0.03
+# Share of the plain Coulomb metric, which holds the directions that the solver-aligned one is blind to.
+COULOMB_SHARE = 0.3
 
 
 def load_targets(cache: str | Path, names: list[str], progress: bool = True) -> list[Target]:
-    """The targets of ``names``, metric and gradient divided by the loss of free atoms."""
+    """The targets of ``names``; to the metric comes a share of the Coulomb metric, all over the loss of free atoms."""
     targets = []
     for name in tqdm(names, desc="reading targets", disable=not progress):
         target = read_target(target_path(cache, name))
@@ -31,7 +31,6 @@ def load_targets(cache: str | Path, names: list[str], progress: bool = True) -> 
         loss = float(free @ target.metric @ free)
         share = COULOMB_SHARE / float(free @ coulomb @ free)
         target.metric = (target.metric * (1 / loss) + share * coulomb).astype(np.float32)
-        target.gradient = target.gradient / loss
         targets.append(target)
     return targets
 
@@ -96,5 +95,4 @@ def _bare_mol(structure: Structure | Target) -> gto.Mole:
 def make_problem(targets: list[Target], design: Design, level: str = "pbe") -> Problem:
     """The least-squares problem for one level of theory."""
     target = np.concatenate([t.difference[level] for t in targets]).astype(np.float32)
-    gradient = np.concatenate([t.gradient for t in targets]).astype(np.float32)
-    return Problem(design, target, [t.metric for t in targets], gradient)
+    return Problem(design, target, [t.metric for t in targets])

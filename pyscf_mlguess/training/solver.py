@@ -1,8 +1,7 @@
 """Regularised least squares for linear density models by preconditioned conjugate gradients.
 
-Minimises  sum_mol [d^T Q d + 2 g^T d] / E_mol + ridge |W|^2,  d = predicted - target,
-with Q and g from ``targets`` and E_mol the loss of free atoms, so that every molecule
-weighs the same.  The whole molecule enters at once: coefficients of a non-orthogonal
+Minimises  sum_mol d^T Q d / E_mol + ridge |W|^2,  d = predicted - target,  with Q from
+``targets`` and E_mol the loss of free atoms, so that every molecule weighs the same.  The whole molecule enters at once: coefficients of a non-orthogonal
 basis cannot be regressed one by one.  Weights act on outputs scaled by the covariance of
 the training targets, which makes the ridge a Gaussian prior.
 """
@@ -47,15 +46,11 @@ class Design:
 
 @dataclass
 class Problem:
-    """A training set: the design and, for each molecule, target, metric and gradient.
-
-    metrics and gradients are already divided by the molecule's loss with free atoms.
-    """
+    """A training set: the design, the targets (concatenated) and each molecule's metric over its free-atom loss."""
 
     design: Design
     target: np.ndarray
     metrics: list[np.ndarray]
-    gradient: np.ndarray
 
     def apply_metric(self, vector: np.ndarray) -> np.ndarray:
         offsets = self.design.offsets
@@ -106,7 +101,7 @@ def solve(problem: Problem, ridge: float, iterations: int, callback=None, progre
     def adjoint(vector):
         return {key: scales[key].T @ w for key, w in design.transpose(vector).items()}
 
-    residual = adjoint(problem.apply_metric(problem.target) - problem.gradient)
+    residual = adjoint(problem.apply_metric(problem.target))
     weights = {key: np.zeros_like(r) for key, r in residual.items()}
     direction = precondition(residual)
     old = _dot(residual, direction)

@@ -4,8 +4,7 @@ Target: Coulomb-fitted coefficients minus free atoms.  Metric: the solver-aligne
 metric Q.  A coefficient error d changes the first Fock matrix by
 F_ia = sum_P (ia|P) [(1 + J^-1 X) d]_P, where X_PQ = <P|f_xc|Q> is the semilocal xc
 kernel, and so the energy of the density matrix that this Fock matrix gives, to second
-order, by sum_ia F_ia^2 / (e_a - e_i) = d^T Q d.  The route's own error, the occupied-virtual
-block of its Fock matrix at the fitted reference density, enters as the gradient g.
+order, by sum_ia F_ia^2 / (e_a - e_i) = d^T Q d.
 """
 
 from __future__ import annotations
@@ -36,7 +35,6 @@ class Target:
 
     difference: {level: (naux,)} fitted coefficients minus free atoms, PySCF's auxiliary order.
     metric: (naux, naux) float32, Q in Eh.
-    gradient: (naux,), g in Eh: the loss of an error d is d^T Q d + 2 g^T d.
     """
 
     name: str
@@ -46,7 +44,6 @@ class Target:
     positions: np.ndarray
     difference: dict[str, np.ndarray]
     metric: np.ndarray
-    gradient: np.ndarray
 
 
 def make_target(entry: ReferenceEntry, basis: str, metric_level: str = "pbe") -> Target:
@@ -59,21 +56,20 @@ def make_target(entry: ReferenceEntry, basis: str, metric_level: str = "pbe") ->
     mf = dft.RKS(mol, xc=metric_level) if metric_level != "hf" else scf.RHF(mol)
     potential = SemilocalPotential.of(mf)
     fock = mf.get_hcore() + problem.effective_potential(fitted[metric_level], potential)
-    metric, gradient = solver_aligned_metric(problem, fitted[metric_level], potential, fock, occupied,
-                                             energies[: occupied.shape[1]])
+    metric = solver_aligned_metric(problem, fitted[metric_level], potential, fock, occupied,
+                                   energies[: occupied.shape[1]])
     return Target(entry.name, entry.smiles, entry.charge, entry.numbers, entry.positions,
-                  {level: c - free for level, c in fitted.items()}, metric.astype(np.float32), gradient)
+                  {level: c - free for level, c in fitted.items()}, metric.astype(np.float32))
 
 
 def solver_aligned_metric(problem, coefficients, potential, fock, occupied, occupied_energies):
-    """Q (naux, naux) and g (naux,) of the module's docstring; ``fock`` is the route's at ``coefficients``."""
+    """Q of the module's docstring, (naux, naux); ``fock`` is the route's at ``coefficients``."""
     virtual, virtual_energies = _virtual_orbitals(fock, occupied, problem.mol.intor_symmetric("int1e_ovlp"))
     gaps = np.maximum(virtual_energies[None, :] - occupied_energies[:, None], GAP_FLOOR).ravel()
     response = np.eye(problem.auxmol.nao) + problem.solve_metric(xc_kernel(problem, coefficients, potential))
     scaled = _occupied_virtual_integrals(problem, occupied, virtual) @ response
     scaled /= np.sqrt(gaps)[:, None]
-    residual = (occupied.T @ fock @ virtual).ravel() / np.sqrt(gaps)
-    return scaled.T @ scaled, scaled.T @ residual
+    return scaled.T @ scaled
 
 
 def xc_kernel(problem: AuxiliaryProblem, coefficients: np.ndarray, potential: SemilocalPotential) -> np.ndarray:
@@ -133,7 +129,7 @@ def _write_target(reference, name, basis, path):
     unfinished = path.with_suffix(f".{os.getpid()}")
     with open(unfinished, "wb") as file:
         np.savez(file, name=target.name, smiles=target.smiles, charge=target.charge, numbers=target.numbers,
-                 positions=target.positions, metric=target.metric[lower], gradient=target.gradient,
+                 positions=target.positions, metric=target.metric[lower],
                  **{f"difference/{level}": values for level, values in target.difference.items()})
     os.replace(unfinished, path)
 
@@ -141,10 +137,10 @@ def _write_target(reference, name, basis, path):
 def read_target(path: str | Path) -> Target:
     """One target written by ``prepare_targets``."""
     with np.load(path, allow_pickle=False) as stored:
-        gradient = stored["gradient"]
-        metric = np.zeros((len(gradient),) * 2, dtype=np.float32)
-        metric[np.tril_indices(len(gradient))] = stored["metric"]
-        metric += np.tril(metric, -1).T
         difference = {key.partition("/")[2]: stored[key] for key in stored.files if key.startswith("difference/")}
+        naux = len(next(iter(difference.values())))
+        metric = np.zeros((naux, naux), dtype=np.float32)
+        metric[np.tril_indices(naux)] = stored["metric"]
+        metric += np.tril(metric, -1).T
         return Target(str(stored["name"]), str(stored["smiles"]), int(stored["charge"]), stored["numbers"],
-                      stored["positions"], difference, metric, gradient)
+                      stored["positions"], difference, metric)

@@ -30,8 +30,8 @@ log = logging.getLogger(__name__)
 
 # Elements of fewer training molecules than this stay free atoms.
 FEWEST_MOLECULES = 15
-RIDGES = (3e-4, 1e-3, 3e-3, 1e-2)
-ITERATIONS = 40
+RIDGES = (3e-4, 1e-3, 3e-3)
+ITERATIONS = 60
 LEVELS = ("pbe", "hf")
 
 
