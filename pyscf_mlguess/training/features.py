@@ -31,6 +31,10 @@ def fit_features(density: Irreps, settings: AceSettings, couplings) -> AceFeatur
     return features
 
 
+# Variance, relative to the mean square, below which a set of features counts as constant.
+_CONSTANT = 1e-6
+
+
 def principal_components(features: np.ndarray, keep: int) -> Contraction:
     """Leading components of (natm, n, 2l+1) features, scaled so that their total variance is 1."""
     natm, n, components = features.shape
@@ -40,8 +44,9 @@ def principal_components(features: np.ndarray, keep: int) -> Contraction:
     order = np.argsort(variance)[::-1][:keep]
     significant = order[variance[order] > 1e-10 * variance[-1]]
     order = significant if len(significant) else order[:1]
-    total = variance[variance > 0].sum()
-    return Contraction(vectors[:, order].T / np.sqrt(total if total > 0 else 1.0), mean)
+    # Features that do not vary, but for rounding, must not be blown up to unit variance.
+    total = max(variance[variance > 0].sum(), _CONSTANT * (features**2).sum() / natm) or 1.0
+    return Contraction(vectors[:, order].T / np.sqrt(total), mean)
 
 
 def compress(features: AceFeatures, density: Irreps, charge_per_atom: np.ndarray, keep: tuple[int, int, int],

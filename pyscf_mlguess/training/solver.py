@@ -87,11 +87,12 @@ class Problem:
         return blocks
 
 
-def solve(problem: Problem, ridge: float, iterations: int, callback=None, progress: bool = True) -> Weights:
-    """Weights {key: (n_l, nfeatures)} after ``iterations`` of preconditioned conjugate gradients.
+# Squared residual, relative to the first, below which single precision has nothing more to give.
+_CONVERGED = 1e-10
 
-    callback: called with the step and the current weights.
-    """
+
+def solve(problem: Problem, ridge: float, iterations: int, progress: bool = True) -> Weights:
+    """Weights {key: (n_l, nfeatures)} after at most ``iterations`` of preconditioned conjugate gradients."""
     design, scales = problem.design, problem.output_scales()
     precondition = _preconditioner(problem, scales, ridge)
 
@@ -104,8 +105,8 @@ def solve(problem: Problem, ridge: float, iterations: int, callback=None, progre
     residual = adjoint(problem.apply_metric(problem.target))
     weights = {key: np.zeros_like(r) for key, r in residual.items()}
     direction = precondition(residual)
-    old = _dot(residual, direction)
-    for step in tqdm(range(1, iterations + 1), desc="conjugate gradients", disable=not progress):
+    first = old = _dot(residual, direction)
+    for _ in tqdm(range(iterations), desc="conjugate gradients", disable=not progress):
         image = adjoint(problem.apply_metric(design.predict(outer(direction))))
         image = {key: image[key] + ridge * direction[key] for key in image}
         length = old / _dot(direction, image)
@@ -115,9 +116,9 @@ def solve(problem: Problem, ridge: float, iterations: int, callback=None, progre
         preconditioned = precondition(residual)
         new = _dot(residual, preconditioned)
         direction = {key: preconditioned[key] + new / old * direction[key] for key in direction}
+        if new < _CONVERGED * first:
+            break
         old = new
-        if callback is not None:
-            callback(step, outer(weights))
     return outer(weights)
 
 

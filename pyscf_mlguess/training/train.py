@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pyscf_mlguess.auxiliary_basis import AUXBASIS
+from pyscf_mlguess.labels.small_molecules import SHIPPED as SMALL_MOLECULES
 from pyscf_mlguess.models import FORMAT, save_model
 from pyscf_mlguess.models.ace_features import AceSettings
 from pyscf_mlguess.models.linear_ace import LinearAce, Range, settings_for_card
@@ -23,7 +24,7 @@ from pyscf_mlguess.training.dataset import (
 from pyscf_mlguess.training.features import fold
 from pyscf_mlguess.training.reference import read_names
 from pyscf_mlguess.training.solver import solve
-from pyscf_mlguess.training.split import split_of
+from pyscf_mlguess.training.split import canonical_smiles, split_of
 from pyscf_mlguess.training.targets import prepare_targets
 
 log = logging.getLogger(__name__)
@@ -37,16 +38,20 @@ LEVELS = ("pbe", "hf")
 
 def train(reference: str | Path, output: str | Path, cache: str | Path, jobs: int = 2, basis: str = "def2-svp",
           settings: AceSettings = AceSettings(), progress: bool = True) -> Path:
-    """Train a linear ACE model on ``reference`` (HDF5) and write weights and card to ``output``.
+    """Train a linear ACE model on ``reference`` (HDF5) and the shipped small molecules; write weights and card.
 
-    cache: folder for targets and metrics, reused and resumed.  The ridge is the one with the lowest
+    cache: folder for targets and metrics, reused and resumed.  Small molecules that the reference holds out
+    for validation or test are left out.  output: the ``.safetensors`` to write.  The ridge is the one with the lowest
     geometric mean of the validation losses.  Returns the path of the ``.safetensors``.
     """
-    targets = Path(cache) / f"{Path(reference).stem}.targets"
-    prepare_targets(reference, targets, basis, jobs, progress)
-    names = read_names(reference)
-    training, validation = (load_targets(targets, [n for n, s in names if split_of(s) == split], progress)
-                            for split in ("train", "validation"))
+    folders = {source: Path(cache) / f"{Path(source).stem}.targets" for source in (reference, SMALL_MOLECULES)}
+    for source, folder in folders.items():
+        prepare_targets(source, folder, basis, jobs, progress)
+    training, validation = (load_targets(folders[reference], [n for n, s in read_names(reference) if split_of(s) == split],
+                                         progress) for split in ("train", "validation"))
+    held_out = {canonical_smiles(s) for _, s in read_names(reference) if split_of(s) != "train"}
+    small = [n for n, s in read_names(SMALL_MOLECULES) if canonical_smiles(s) not in held_out]
+    training += load_targets(folders[SMALL_MOLECULES], small, progress)
     features = fit_all_features(structures_of(training), settings)
     counts = Counter(z for t in training for z in set(t.numbers.tolist()))
     features = {z: f for z, f in features.items() if counts[z] >= FEWEST_MOLECULES}
@@ -76,7 +81,7 @@ def train(reference: str | Path, output: str | Path, cache: str | Path, jobs: in
         "spins": [0],
         "settings": settings_for_card(settings),
         "training": {
-            "reference": Path(reference).name,
+            "reference": [Path(source).name for source in folders],
             "molecules": len(training),
             "validation_molecules": len(validation),
             "molecules_per_element": {str(z): counts[z] for z in sorted(features)},

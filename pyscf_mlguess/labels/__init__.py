@@ -1,0 +1,1 @@
+"""Labels: molecules -> converged reference calculations -> HDF5."""

@@ -1,0 +1,63 @@
+"""The checks are judged on molecules whose learned guess is known to be bad, and on ones where it is good."""
+
+import numpy as np
+import pytest
+from pyscf import dft, gto
+
+from pyscf_mlguess import gate, pipeline
+
+BAD = {
+    "stretched by 1.3: electrons missing or far from training": (
+        "C 0 0 -1; C 0 0 1; H 0 1.35 -1.45; H 1.17 -.68 -1.45; H -1.17 -.68 -1.45; H 0 -1.35 1.45; H -1.17 .68 1.45; "
+        "H 1.17 .68 1.45", 0),
+    "ionic, half of it unknown": ("Li 0 0 0; F 0 0 1.56", 0),
+    "small gap": ("C 0 0 0; C 0 0 1.24", 0),
+    "transition metal": ("Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25", 0),
+}
+GOOD = {
+    "water": ("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 0),
+    "methyl radical": ("C 0 0 0; H 0 1.08 0; H .935 -.54 0; H -.935 -.54 0", 1),
+    "one unknown element": ("Si 0 0 0; H .86 .86 .86; H -.86 -.86 .86; C -1.08 1.08 -1.08; H .86 -.86 -.86; "
+                            "H -1.7 1.7 -.45; H -1.7 .45 -1.7; H -.45 1.7 -1.7", 0),
+}
+
+
+def mean_field(atoms, spin):
+    return dft.KS(gto.M(atom=atoms, basis="def2-svp", spin=spin, verbose=0), xc="pbe").density_fit()
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_guesses_are_refused(case):
+    with pytest.raises(gate.Refusal):
+        pipeline.initial_density_matrix(mean_field(*BAD[case]))
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_good_guesses_pass(case):
+    assert np.isfinite(pipeline.initial_density_matrix(mean_field(*GOOD[case]))).all()
+
+
+@pytest.mark.parametrize("limit, value, message", [
+    ("MOST_ELECTRONS_MISSING", -1.0, "electrons too many"), ("MOST_NEGATIVE_ELECTRONS", -1.0, "negative"),
+    ("SMALLEST_GAP", 10.0, "frontier gap"), ("MOST_NOVELTY", 0.0, "surroundings of atom"),
+    ("MOST_UNKNOWN", 0.0, "does not know"),
+])
+def test_each_check_can_fail(limit, value, message, monkeypatch):
+    monkeypatch.setattr(gate, limit, value)
+    with pytest.raises(gate.Refusal, match=message):
+        pipeline.initial_density_matrix(mean_field(*GOOD["water"]))
+
+
+def test_predictions_that_are_not_finite_are_refused(monkeypatch):
+    from pyscf_mlguess.models.linear_ace import LinearAce
+
+    predict = LinearAce.predict
+
+    def broken(self, structure, exact_exchange=0.0):
+        prediction = predict(self, structure, exact_exchange)
+        prediction.blocks[1][0][0, 0] = np.nan
+        return prediction
+
+    monkeypatch.setattr(LinearAce, "predict", broken)
+    with pytest.raises(gate.Refusal, match="atom 1 is not finite"):
+        pipeline.initial_density_matrix(mean_field(*GOOD["water"]))
