@@ -7,6 +7,7 @@ from pyscf import gto
 from pyscf.scf import hf, uhf
 from scipy.spatial import cKDTree
 
+from pyscf_mlguess.auxiliary_basis import AUXBASIS, LAST_ELEMENT
 from pyscf_mlguess.structure import element_numbers
 
 SUPPORTED_CLASSES = (
@@ -45,8 +46,8 @@ def check_scf_class(mf: hf.SCF) -> None:
 def check_molecule(mol: gto.MoleBase) -> None:
     """Raise Refusal for a molecule that has no meaningful density.
 
-    That is a periodic cell, no atoms, no electrons, coordinates that are not finite, or two real
-    (not ghost) atoms within ``SHORTEST_DISTANCE``.
+    That is a periodic cell, no atoms, no electrons, an element without an auxiliary basis, coordinates
+    that are not finite, or two real (not ghost) atoms within ``SHORTEST_DISTANCE``.
     """
     if hasattr(mol, "lattice_vectors"):
         raise Refusal(f"periodic cells are not supported; what works is {SUPPORTED_CLASSES}")
@@ -55,13 +56,16 @@ def check_molecule(mol: gto.MoleBase) -> None:
     if mol.nelectron <= 0:
         raise Refusal(f"the molecule has {mol.nelectron} electrons")
 
+    numbers = element_numbers(mol)
+    if numbers.max() > LAST_ELEMENT:
+        raise Refusal(f"no auxiliary basis for element {numbers.max()}: {AUXBASIS} ends at {LAST_ELEMENT}")
     coords = mol.atom_coords(unit="Angstrom")
     bad = np.flatnonzero(~np.isfinite(coords).all(axis=1))
     if bad.size:
         listed = ", ".join(f"atom {i} ({mol.atom_symbol(i)}) at {coords[i]}" for i in bad[:_LISTED])
         raise Refusal(f"coordinates that are not finite ({bad.size} of {mol.natm} atoms): {listed}")
 
-    real = np.flatnonzero(element_numbers(mol) > 0)
+    real = np.flatnonzero(numbers > 0)
     close = real[cKDTree(coords[real]).query_pairs(SHORTEST_DISTANCE, output_type="ndarray")]
     if close.size:
         listed = ", ".join(

@@ -71,15 +71,14 @@ def test_matrix_has_the_right_shape_and_electrons(case):
     mf = CASES[case]()
     dm = pyscf_mlguess.guess(mf)
     assert dm.shape == mf.get_init_guess(mf.mol, "minao").shape
-    if mf.mol.spin or case == "smearing":
-        dm = np.asarray(dm)
-    assert np.einsum("...ij,ji->", dm, mf.get_ovlp()) == pytest.approx(mf.mol.nelectron, abs=1e-8)
+    electrons = np.einsum("...ij,ji->...", np.asarray(dm), mf.get_ovlp()).sum()
+    assert electrons == pytest.approx(mf.mol.nelectron, abs=1e-6 if case == "smearing" else 1e-8)
 
 
 def test_learned_guess_saves_cycles_on_an_unseen_molecule():
     from pyscf_mlguess.benchmark.molecules import load_set
 
-    mol = min(load_set("reference_unseen"), key=lambda m: len(m.atoms)).mol("def2-svp")
+    mol = min(load_set("reference_unseen"), key=lambda m: len(m.symbols)).mol("def2-svp")
     minao, learned = both(lambda: dft.RKS(mol, xc="pbe").density_fit())
     assert learned.cycles < minao.cycles
     assert learned.e_tot == pytest.approx(minao.e_tot, abs=1e-8)
@@ -94,14 +93,14 @@ def test_exact_fit_stays_within_the_routes_ceiling():
 
 def test_stretched_hydrogen_breaks_symmetry_as_minao_does():
     def make():
-        return scf.UHF(molecule("H 0 0 0; H 0 0 3.0"))
+        return scf.UHF(molecule("H 0 0 0; H 0 0 2.0"))
 
     minao, learned = both(make)
     assert learned.e_tot == pytest.approx(minao.e_tot, abs=1e-7)
     symmetric = make()
     symmetric.init_guess_breaksym = 0
     symmetric.init_guess = "ml"
-    assert symmetric.run().e_tot > learned.e_tot + 0.05
+    assert symmetric.run().e_tot > learned.e_tot + 0.03
 
 
 def test_scanner_asks_once_and_goes_on():
@@ -109,7 +108,7 @@ def test_scanner_asks_once_and_goes_on():
     mf.init_guess = "ml"
     scan = mf.as_scanner()
     first, second = scan(AMMONIA), scan(AMMONIA.replace("0.94", "0.97"))
-    assert first != second and mf.converged
+    assert first != second and scan.converged
 
 
 def test_same_matrix_for_the_same_molecule():
@@ -147,12 +146,12 @@ def test_nothing_of_the_process_is_changed():
 
 
 BAD = {
-    "no atoms": (lambda: scf.RHF(gto.M(atom="", verbose=0)), "no atoms"),
+    "no atoms": (lambda: scf.RHF(gto.M(atom=[], basis="sto-3g", verbose=0)), "no atoms"),
     "no electrons": (lambda: scf.RHF(gto.M(atom="H", charge=1, verbose=0)), "0 electrons"),
     "atoms on top of each other": (lambda: scf.RHF(molecule("H 0 0 0; H 0 0 0.001")), "on top of each other"),
     "NaN": (lambda: scf.RHF(molecule("H 0 0 0; H 0 0 nan")), "not finite"),
     "ghosts alone": (lambda: scf.RHF(gto.M(atom="Ghost-He 0 0 0", charge=-2, basis="sto-3g", verbose=0)), "elements"),
-    "beyond radon": (lambda: scf.RHF(gto.M(atom="U 0 0 0; C 0 0 2", basis={
+    "beyond radon": (lambda: scf.RHF(gto.M(atom="U 0 0 0; C 0 0 2; C 0 2 0", basis={
         "U": [[0, [1.0, 1.0]], [1, [1.0, 1.0]]] * 60, "C": "sto-3g"}, verbose=0)), "element 92"),
     "generalised": (lambda: scf.GHF(molecule()), "GHF"),
 }

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # Elements of fewer training molecules than this stay free atoms.
 FEWEST_MOLECULES = 15
+# Share of a full molecule in the loss: one or two heavy atoms say less about molecules than ten.
+SMALL_WEIGHT = 0.2
 RIDGES = (3e-4, 1e-3, 3e-3)
 ITERATIONS = 60
 LEVELS = ("pbe", "hf")
@@ -50,9 +52,12 @@ def train(reference: str | Path, output: str | Path, cache: str | Path, jobs: in
     training, validation = (load_targets(folders[reference], [n for n, s in read_names(reference) if split_of(s) == split],
                                          progress) for split in ("train", "validation"))
     held_out = {canonical_smiles(s) for _, s in read_names(reference) if split_of(s) != "train"}
-    small = [n for n, s in read_names(SMALL_MOLECULES) if canonical_smiles(s) not in held_out]
-    training += load_targets(folders[SMALL_MOLECULES], small, progress)
+    names = [n for n, s in read_names(SMALL_MOLECULES) if canonical_smiles(s) not in held_out]
+    small = load_targets(folders[SMALL_MOLECULES], names, progress)
+    for target in small:
+        target.metric *= SMALL_WEIGHT
     features = fit_all_features(structures_of(training), settings)
+    training += small
     counts = Counter(z for t in training for z in set(t.numbers.tolist()))
     features = {z: f for z, f in features.items() if counts[z] >= FEWEST_MOLECULES}
     design, contractions = make_design(structures_of(training), features, settings)
