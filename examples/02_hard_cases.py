@@ -8,23 +8,25 @@ import pyscf_mlguess
 
 water = "O 0 0 0; H 0 0.757 0.587; H 0 -0.757 0.587"
 
-# A radical cation: alpha and beta are occupied from the same Fock matrix.
-cation = dft.UKS(gto.M(atom=water, basis="def2-svp", charge=1, spin=1, verbose=0), xc="b3lyp")
-cation.init_guess = "ml"
-cation.kernel()
-print(f"water cation     {cation.cycles:3d} cycles   E = {cation.e_tot:.9f} Eh")
+# A radical: alpha and beta are occupied from the same Fock matrix.
+methyl = "C 0 0 0; H 0 1.08 0; H 0.935 -0.54 0; H -0.935 -0.54 0"
+radical = dft.UKS(gto.M(atom=methyl, basis="def2-svp", spin=1, verbose=0), xc="b3lyp")
+radical.init_guess = "ml"
+radical.kernel()
+print(f"methyl radical   {radical.cycles:3d} cycles   E = {radical.e_tot:.9f} Eh")
 
 # Iodine is unknown to the model and has an effective core potential: a free atom stands in for it.
 iodide = gto.M(atom="I 0 0 0; C 0 0 2.15; H 1.03 0 2.5; H -0.51 0.89 2.5; H -0.51 -0.89 2.5",
-               basis="def2-svp", ecp="def2-svp", verbose=0)
+               basis="def2-svp", ecp={"I": "def2-svp"}, verbose=0)
 mf = scf.RHF(iodide)
 mf.init_guess = "ml"
 mf.kernel()
 print(f"methyl iodide    {mf.cycles:3d} cycles   E = {mf.e_tot:.9f} Eh")
 
-# A stretched bond: UHF breaks the spin symmetry of a singlet guess, as PySCF's own guesses do.
-stretched = scf.UHF(gto.M(atom="H 0 0 0; H 0 0 3", basis="def2-svp", verbose=0))
+# A stretched bond: the spin symmetry of a singlet guess is broken as init_guess_breaksym says.
+stretched = dft.UKS(gto.M(atom="H 0 0 0; H 0 0 2.5", basis="def2-svp", verbose=0), xc="pbe")
 stretched.init_guess = "ml"
+stretched.init_guess_breaksym = "mix"
 stretched.kernel()
 print(f"stretched H2     {stretched.cycles:3d} cycles   E = {stretched.e_tot:.9f} Eh, <S^2> = {stretched.spin_square()[0]:.2f}")
 

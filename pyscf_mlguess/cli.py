@@ -139,7 +139,8 @@ def _cache_folder() -> Path:
 def bench(
     molecules: Annotated[str, typer.Option(help="Shipped set or xyz file.")] = "reference_unseen",
     guess: Annotated[Optional[list[str]], typer.Option(
-        help="Repeatable: minao, atom, huckel, sap, ml, ml:<model>, exact-fit. Default: all but ml:<model>.")] = None,
+        help="Repeatable: minao, atom, huckel, sap, ml, ml:<model>, ml-unchecked, exact-fit. "
+             "Default: minao to ml, and exact-fit.")] = None,
     xc: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: PySCF's functional, or hf. Default: pbe.")] = None,
     basis: _Basis = "def2-svp",

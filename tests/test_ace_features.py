@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 from conftest import ao_rotation
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pyscf import gto
+from scipy.spatial.transform import Rotation
 
 from pyscf_mlguess.auxiliary_basis import AUXBASIS, auxiliary_mole
 from pyscf_mlguess.models.ace_features import AceSettings, neighbour_density
@@ -55,6 +58,21 @@ def test_prediction_rotates_with_the_molecule(model, formamide, rotation):
         found = coefficients(model, moved(formamide, positions @ matrix.T + [1.0, -2.0, 0.5]))
         expected = ao_rotation(auxiliary_mole(formamide), matrix) @ coefficients(model, formamide)
         assert found == pytest.approx(expected, abs=1e-10 * np.abs(expected).max())
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10**6))
+def test_any_cluster_rotates(model, seed):
+    rng = np.random.default_rng(seed)
+    natm = int(rng.integers(2, 9))
+    numbers, positions = rng.choice([1, 6, 7, 8], natm), rng.normal(scale=3.0, size=(natm, 3))
+    matrix = Rotation.random(random_state=seed).as_matrix()
+    first, second = (model.predict(Structure(numbers, r, 1, np.arange(natm)), 0.5)
+                     for r in (positions, positions @ matrix.T))
+    mol = gto.M(atom=list(zip(map(int, numbers), positions)), unit="Bohr", basis="sto-3g", spin=None, verbose=0)
+    auxmol = auxiliary_mole(mol)
+    expected = ao_rotation(auxmol, matrix) @ first.assemble(auxmol)
+    assert second.assemble(auxmol) == pytest.approx(expected, abs=1e-9 * max(np.abs(expected).max(), 1.0))
 
 
 def test_prediction_follows_a_permutation_of_atoms(model, formamide):

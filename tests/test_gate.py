@@ -7,9 +7,7 @@ from pyscf import dft, gto
 from pyscf_mlguess import gate, pipeline
 
 BAD = {
-    "stretched by 1.3: electrons missing or far from training": (
-        "C 0 0 -1; C 0 0 1; H 0 1.35 -1.45; H 1.17 -.68 -1.45; H -1.17 -.68 -1.45; H 0 -1.35 1.45; H -1.17 .68 1.45; "
-        "H 1.17 .68 1.45", 0),
+    "radical cation of few atoms": ("N 0 0 0; H 0 1.02 0; H .885 -.51 0; H -.885 -.51 0", 1, 1),
     "ionic, half of it unknown": ("Li 0 0 0; F 0 0 1.56", 0),
     "small gap": ("C 0 0 0; C 0 0 1.24", 0),
     "transition metal": ("Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25", 0),
@@ -17,13 +15,12 @@ BAD = {
 GOOD = {
     "water": ("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 0),
     "methyl radical": ("C 0 0 0; H 0 1.08 0; H .935 -.54 0; H -.935 -.54 0", 1),
-    "one unknown element": ("Si 0 0 0; H .86 .86 .86; H -.86 -.86 .86; C -1.08 1.08 -1.08; H .86 -.86 -.86; "
-                            "H -1.7 1.7 -.45; H -1.7 .45 -1.7; H -.45 1.7 -1.7", 0),
+    "one unknown element": ("I 0 0 0; C 0 0 2.15; H 1.03 0 2.5; H -.51 .89 2.5; H -.51 -.89 2.5", 0),
 }
 
 
-def mean_field(atoms, spin):
-    return dft.KS(gto.M(atom=atoms, basis="def2-svp", spin=spin, verbose=0), xc="pbe").density_fit()
+def mean_field(atoms, spin, charge=0):
+    return dft.KS(gto.M(atom=atoms, basis="def2-svp", ecp="def2-svp", spin=spin, charge=charge, verbose=0), xc="pbe").density_fit()
 
 
 @pytest.mark.parametrize("case", BAD)
