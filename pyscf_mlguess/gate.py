@@ -24,7 +24,7 @@ _LISTED = 3
 # What separates good guesses from bad ones, on molecules far from and near to the training set: see the
 # README, "When a guess is refused".
 MOST_ELECTRONS_MISSING = 0.1  # per atom, before the count is restored
-MOST_NEGATIVE_ELECTRONS = 0.025  # per atom, in regions of negative fitted density
+MOST_NEGATIVE_ELECTRONS = 0.04  # per atom, in regions of negative fitted density
 SMALLEST_GAP = 0.04  # Eh; the occupation, and with it the whole guess, hangs on less than the error
 MOST_NOVELTY = 3.0  # an atom's invariants, in units of the training range
 MOST_UNKNOWN = 0.5  # share of atoms that stay free atoms: such bonds are mostly ionic

@@ -58,7 +58,7 @@ def fit_all_features(structures: list[Structure], settings: AceSettings) -> dict
 
 
 def make_design(structures: list[Structure], features: dict[int, AceFeatures], settings: AceSettings,
-                contractions: dict | None = None, keep=(60, 200, 200), flatten: float = 0.0):
+                contractions: dict | None = None, keep=(80, 300, 300), flatten: float = 0.0):
     """Feature matrices and coefficient positions of all atoms; contractions are fitted unless given.
 
     Returns the design and the contractions {element: {l: Contraction}}.

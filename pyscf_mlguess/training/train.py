@@ -32,9 +32,9 @@ log = logging.getLogger(__name__)
 # Elements of fewer training molecules than this stay free atoms.
 FEWEST_MOLECULES = 15
 # Share of a full molecule in the loss: one or two heavy atoms say less about molecules than ten.
-SMALL_WEIGHT = 0.2
-RIDGES = (3e-4, 1e-3, 3e-3)
-ITERATIONS = 60
+SMALL_WEIGHT = 0.1
+RIDGES = (1e-4, 3e-4, 1e-3)
+ITERATIONS = 80
 LEVELS = ("pbe", "hf")
 
 
