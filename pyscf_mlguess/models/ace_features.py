@@ -91,7 +91,8 @@ class AceFeatures:
             product = np.matmul(second[:, None], half)
             if l1 == l2:
                 # The product of two channels with each other swapped is the same.
-                product = product[:, *np.triu_indices(first.shape[1])]
+                rows, columns = np.triu_indices(first.shape[1])
+                product = product[:, rows, columns]
             products.setdefault(l, []).append(product.reshape(len(first), -1, 2 * l + 1))
         return {l: np.concatenate(parts, axis=1) for l, parts in sorted(products.items())}
 
