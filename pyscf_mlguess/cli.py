@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+from pyscf_mlguess.benchmark import commands
+from pyscf_mlguess.console import cache_folder, clear_errors
 
 # Everything else is imported by the command that needs it, so that --help stays quick.
 
@@ -17,18 +18,7 @@ app = typer.Typer(name="mlguess", help="Learned initial guesses for PySCF.", no_
 _Basis = Annotated[str, typer.Option(help="PySCF's name of the orbital basis.")]
 _Model = Annotated[Optional[str], typer.Option(help="Name or path of a model instead of the default one.")]
 _DEMO_SET, _DEMO_BASIS, _DEMO_XC = "paracetamol", "def2-svp", "pbe"
-
-
-@contextmanager
-def _clear_errors():
-    """Wrong input ends the command with one line and no traceback."""
-    from pyscf_mlguess.gate import GuessRefused
-
-    try:
-        yield
-    except (OSError, ValueError, GuessRefused) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+app.add_typer(commands.app, name="bench", help="Count SCF cycles from several guesses.")
 
 
 @app.command()
@@ -38,20 +28,21 @@ def demo() -> None:
 
     from pyscf_mlguess.benchmark.molecules import load_set
     from pyscf_mlguess.benchmark.protocol import Protocol
-    from pyscf_mlguess.benchmark.runner import check_guesses, run_guess
+    from pyscf_mlguess.benchmark.guesses import Start, check_guess
+    from pyscf_mlguess.benchmark.runner import run_guess
 
     protocol = Protocol(xc=_DEMO_XC, basis=_DEMO_BASIS, threads=lib.num_threads())
-    with _clear_errors():
-        check_guesses(["ml"])
-        (molecule,) = load_set(_DEMO_SET)
+    with clear_errors():
+        check_guess("ml", protocol)
+        (molecule,), _ = load_set(_DEMO_SET)
         typer.echo(f"{molecule.name}, {len(molecule.symbols)} atoms; {protocol}\n")
         typer.echo(f"{'guess':8}{'cycles':>8}{'energy (Eh)':>18}{'guess (s)':>12}{'SCF (s)':>10}")
         for guess in ("minao", "ml"):
-            row, _ = run_guess(molecule, guess, protocol)
+            row, _ = run_guess(_DEMO_SET, guess, Start(molecule, protocol))
             if not row["converged"]:
                 raise ValueError(f"the SCF from {guess} failed: {row['error'] or 'not converged'}")
             typer.echo(f"{guess:8}{row['cycles'] + row['guess_builds']:8d}{row['energy']:18.9f}"
-                       f"{row['guess_seconds']:12.2f}{row['scf_seconds']:10.2f}")
+                       f"{row['wall']['guess']:12.2f}{row['wall']['scf']:10.2f}")
             if row["refused"]:
                 typer.echo(row["refused"])
 
@@ -75,7 +66,7 @@ def predict(
     from pyscf_mlguess.benchmark.molecules import MoleculeFileError, read_xyz
     from pyscf_mlguess.benchmark.protocol import Protocol
 
-    with _clear_errors():
+    with clear_errors():
         frames = read_xyz(molecule)
         if len(frames) != 1:
             raise MoleculeFileError(f"{molecule}: expected one molecule, found {len(frames)}")
@@ -97,7 +88,7 @@ def info(model: Annotated[str, typer.Argument(help="Name or path of a model.")] 
 
     from pyscf_mlguess.models import available, load_model
 
-    with _clear_errors():
+    with clear_errors():
         card = load_model(model).card
     for key, value in card.items():
         typer.echo(f"{key}: {value if isinstance(value, str) else json.dumps(value)}")
@@ -115,12 +106,12 @@ def train(
     import logging
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with _clear_errors():
+    with clear_errors():
         if not reference.is_file():
             raise FileNotFoundError(f"no reference file {str(reference)!r}")
         if output.suffix != ".safetensors":
             raise ValueError(f"--output must end in .safetensors, not {str(output)!r}")
-        cache = cache or _cache_folder()
+        cache = cache or cache_folder()
         typer.echo(f"targets are kept in {cache}")
         try:
             from pyscf_mlguess.training.train import train as train_model
@@ -131,49 +122,10 @@ def train(
     typer.echo(f"wrote {path}")
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyscf_mlguess"
-
-
-@app.command()
-def bench(
-    molecules: Annotated[str, typer.Option(help="Shipped set or xyz file.")] = "reference_unseen",
-    guess: Annotated[Optional[list[str]], typer.Option(
-        help="Repeatable: minao, atom, huckel, sap, ml, ml:<model>, ml-unchecked, exact-fit. "
-             "Default: minao to ml, and exact-fit.")] = None,
-    xc: Annotated[Optional[list[str]], typer.Option(
-        help="Repeatable: PySCF's functional, or hf. Default: pbe.")] = None,
-    basis: _Basis = "def2-svp",
-    density_fit: Annotated[bool, typer.Option(help="Density fitting in the SCF.")] = True,
-    grid_level: Annotated[int, typer.Option(min=0, max=9, help="PySCF's grid level of the SCF.")] = 3,
-    jobs: Annotated[int, typer.Option(min=1, help="Molecules at the same time.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="OpenMP threads per molecule.")] = 1,
-    limit: Annotated[Optional[int], typer.Option(min=1, help="Only the first molecules of the set.")] = None,
-    output: Annotated[Path, typer.Option(
-        help="Results, one JSON object a line; runs found there are not repeated.")] = Path("bench.jsonl"),
-    report: Annotated[Optional[Path], typer.Option(help="Markdown file for the tables, besides the screen.")] = None,
-) -> None:
-    """Count SCF cycles from several guesses and print tables in Markdown."""
-    from pyscf_mlguess.benchmark.molecules import load_set
-    from pyscf_mlguess.benchmark.protocol import Protocol
-    from pyscf_mlguess.benchmark.report import markdown
-    from pyscf_mlguess.benchmark.results import read_rows
-    from pyscf_mlguess.benchmark.runner import CLASSICAL, EXACT_FIT, run_benchmark
-
-    with _clear_errors():
-        protocols = [Protocol(xc=name, basis=basis, density_fit=density_fit, grid_level=grid_level, threads=threads)
-                     for name in xc or ["pbe"]]
-        run_benchmark(load_set(molecules)[:limit], guess or [*CLASSICAL, "ml", EXACT_FIT], protocols, output, jobs)
-        text = markdown(read_rows(output))
-        if report:
-            report.write_text(text + "\n", encoding="utf-8")
-    typer.echo(text)
-
-
 @app.command()
 def timing(
     molecules: Annotated[str, typer.Option(
-        help="Shipped set or xyz file; molecules of 20 atoms and more are timed.")] = "reference_unseen",
+        help="Shipped set or xyz file; molecules of 20 atoms and more are timed.")] = "qm9_size",
     guess: Annotated[str, typer.Option(help="One guess: minao, ..., ml, ml:<model>.")] = "ml",
     xc: Annotated[str, typer.Option(help="PySCF's functional, or hf.")] = "b3lyp",
     basis: _Basis = "def2-svp",
@@ -183,17 +135,18 @@ def timing(
     """Time a guess against one SCF cycle without density fitting, and the memory that it leaves behind."""
     from tqdm import tqdm
 
+    from pyscf_mlguess.benchmark.guesses import check_guess
     from pyscf_mlguess.benchmark.molecules import load_set
     from pyscf_mlguess.benchmark.protocol import Protocol
-    from pyscf_mlguess.benchmark.runner import check_guesses
     from pyscf_mlguess.benchmark.timing import SMALLEST, markdown, time_molecules
 
-    with _clear_errors():
-        large = [molecule for molecule in load_set(molecules) if len(molecule.symbols) >= SMALLEST][:limit]
+    with clear_errors():
+        found, _ = load_set(molecules)
+        large = [molecule for molecule in found if len(molecule.symbols) >= SMALLEST][:limit]
         if not large:
             raise ValueError(f"no molecule of {SMALLEST} atoms or more in {molecules!r}")
         protocol = Protocol(xc=xc, basis=basis, density_fit=False, threads=threads)
         protocol.check()
-        check_guesses([guess])
+        check_guess(guess, protocol)
         timings = list(tqdm(time_molecules(large, guess, protocol), total=len(large), desc="timing", unit="mol"))
         typer.echo(markdown(timings, protocol))

@@ -10,6 +10,7 @@ from pyscf_mlguess import gate
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.routes.auxiliary_density import predicted_guess
+from pyscf_mlguess.stages import stage
 from pyscf_mlguess.structure import Structure
 
 
@@ -23,11 +24,13 @@ def initial_density_matrix(mf: hf.SCF, key: str = "ml") -> np.ndarray:
     gate.check_scf_class(mf)
     gate.check_molecule(mf.mol)
     model = load_model(key.partition(":")[2] or "default")
-    structure = Structure.from_mol(mf.mol)
     potential = SemilocalPotential.of(mf)
-    prediction = model.predict(structure, potential.exact_exchange)
+    with stage("model"):
+        structure = Structure.from_mol(mf.mol)
+        prediction = model.predict(structure, potential.exact_exchange)
     gate.check_prediction(model, structure, prediction)
-    dm, report = predicted_guess(mf, prediction, potential)
+    with stage("route"):
+        dm, report = predicted_guess(mf, prediction, potential)
     gate.check_route(report, mf.mol)
     _log(mf, model, structure, prediction, report)
     return dm

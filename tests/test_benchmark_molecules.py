@@ -1,33 +1,59 @@
-"""Molecule files are read as written, and the shipped set is what it says."""
+"""Molecule files are read as written; the bad molecules of a file do not take the good ones with them."""
 
-import h5py
-import numpy as np
+import sys
+
 import pytest
-from pyscf import gto
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from pyscf_mlguess.benchmark.molecules import Molecule, MoleculeFileError, load_set, read_xyz, write_xyz
+from pyscf_mlguess.benchmark.molecules import (
+    Molecule,
+    MoleculeFileError,
+    load_set,
+    read_molecules,
+    read_xyz,
+    write_xyz,
+)
+from pyscf_mlguess.training.split import canonical_smiles, molecule_key
 
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)))
 OH = Molecule("OH", ("O", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.97)), multiplicity=2)
+HELIUM = "1\nname={}\nHe 0 0 0\n"
+
+TEXT = st.text(st.characters(exclude_categories=["C", "Zl", "Zp"], exclude_characters='"'), max_size=12)
+COORDINATE = st.integers(-10**8, 10**8).map(lambda i: i / 10**6)
+MOLECULE = st.builds(
+    Molecule, name=TEXT, symbols=st.just(("Fe", "H")), positions=st.tuples(*[st.tuples(*[COORDINATE] * 3)] * 2),
+    charge=st.sampled_from([-1, 1]), multiplicity=st.sampled_from([1, 3, 5]), smiles=TEXT, inchikey=TEXT, path=TEXT)
 
 
-def test_xyz_round_trip(tmp_path):
-    hydroxide = Molecule("OH-", OH.symbols, OH.positions, charge=-1, smiles="[OH-]")
-    write_xyz(tmp_path / "set.xyz", [WATER, OH, hydroxide])
-    assert read_xyz(tmp_path / "set.xyz") == [WATER, OH, hydroxide]
+@settings(deadline=None, max_examples=50)
+@given(molecules=st.lists(MOLECULE, min_size=1, max_size=3, unique_by=lambda molecule: molecule.name))
+def test_xyz_round_trip(tmp_path_factory, molecules):
+    path = tmp_path_factory.mktemp("xyz") / "set.xyz"
+    write_xyz(path, molecules)
+    assert read_xyz(path) == molecules
+    assert read_molecules(path) == (molecules, [])
+
+
+@pytest.mark.parametrize("text", ['a"b', "a\nb"])
+def test_texts_that_would_break_the_comment_line_are_not_written(tmp_path, text):
+    with pytest.raises(ValueError, match="comment line"):
+        write_xyz(tmp_path / "set.xyz", [Molecule(text, WATER.symbols, WATER.positions)])
 
 
 def test_plain_xyz_frames_are_named_after_the_file(tmp_path):
     (tmp_path / "two.xyz").write_text("2\n\nH 0 0 0\nh 0 0 0.74\n\n1\nhelium\nHE 0 0 0\n\n")
-    assert [(m.name, m.symbols) for m in load_set(tmp_path / "two.xyz")] == [
-        ("two_1", ("H", "H")), ("two_2", ("He",))]
+    molecules, errors = load_set(tmp_path / "two.xyz")
+    assert [(m.name, m.symbols) for m in molecules] == [("two_1", ("H", "H")), ("two_2", ("He",))]
+    assert not errors
 
 
 @pytest.mark.parametrize("text, message", [
     ("", "no molecule"),
     ("two\n\n", "line 1: expected the number of atoms, found 'two'"),
     ("0\n\n", "line 1: a molecule of 0 atoms"),
-    ("1\n\nHe 0 0 0\n2\n\nHe 0 0 0\n", "line 6: the file ends within a molecule of 2 atoms"),
+    ("2\n\nHe 0 0 0\n", "line 3: the file ends within a molecule of 2 atoms"),
     ("1\n\nHe 0 0\n", "line 3: expected an element and three coordinates, found 'He 0 0'"),
     ("1\n\nXy 0 0 0\n", "line 3: unknown element 'Xy'"),
     ("1\n\nHe 0 0 zero\n", "line 3: expected a coordinate, found 'zero'"),
@@ -35,25 +61,100 @@ def test_plain_xyz_frames_are_named_after_the_file(tmp_path):
     ("1\ncharge=one\nHe 0 0 0\n", "line 2: expected charge=, found 'one'"),
     ("1\n\nH 0 0 0\n", "line 2: 1 electrons cannot have multiplicity 1"),
     ("1\nmultiplicity=0\nHe 0 0 0\n", "line 2: 2 electrons cannot have multiplicity 0"),
-    ("1\nname=a\nHe 0 0 0\n1\nname=a\nHe 0 0 1\n", "the name 'a' occurs twice"),
 ])
-def test_bad_xyz_names_file_and_line(tmp_path, text, message):
+@pytest.mark.parametrize("read", [read_xyz, read_molecules])
+def test_a_file_without_a_good_molecule_raises(tmp_path, text, message, read):
     path = tmp_path / "bad.xyz"
     path.write_text(text)
     with pytest.raises(MoleculeFileError, match="bad.xyz") as error:
-        load_set(path)
+        read(path)
     assert message in str(error.value)
 
 
-def test_a_file_that_is_not_text(tmp_path):
-    (tmp_path / "bad.xyz").write_bytes(b"\xff\xfe\x00")
+@pytest.mark.parametrize("bad, line", [
+    ("2\n\nHe 0 0 0\nHe 0 0 x\n", 7),
+    ("two\n\nHe 0 0 0\n", 4),
+    ("-1\n\nHe 0 0 0\n", 4),
+    ("3\n\nHe 0 0 0\nHe 0 0 1\n", 8),  # an atom is missing
+    ("1\n\nHe 0 0 0\nHe 0 0 1\n", 7),  # an atom too many: the frame itself is good
+    ("9\n\nHe 0 0 0\n", 9),  # runs over the end of the file
+    ("1\ncharge=1\nHe 0 0 0\n\n\n", 5),  # blank lines after it
+    ("hello\n", 4),
+])
+def test_reading_goes_on_after_a_bad_frame(tmp_path, bad, line):
+    path = tmp_path / "some.xyz"
+    path.write_text(HELIUM.format("first") + bad + HELIUM.format("last"))
+    molecules, (error,) = load_set(path)
+    assert [m.name for m in molecules if not m.name.startswith("some_")] == ["first", "last"]
+    assert str(error).startswith(f"{path}, line {line}: ")
+    with pytest.raises(MoleculeFileError, match="some.xyz"):
+        read_xyz(path)
+
+
+@settings(deadline=None)
+@given(text=st.lists(st.sampled_from(["1", "2", "", "He 0 0 0", "name=a", "H 0 0", "x", "²", "9" * 30])).map("\n".join))
+def test_any_text_is_read_or_refused(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("any") / "any.xyz"
+    path.write_text(text, encoding="utf-8")
+    try:
+        molecules, errors = read_molecules(path)
+    except MoleculeFileError:
+        return
+    assert molecules and all(isinstance(error, MoleculeFileError) for error in errors)
+
+
+def test_the_second_molecule_of_a_name_is_an_error(tmp_path):
+    path = tmp_path / "same.xyz"
+    path.write_text(HELIUM.format("a") + HELIUM.format("a") + HELIUM.format("b"))
+    molecules, (error,) = read_molecules(path)
+    assert [m.name for m in molecules] == ["a", "b"]
+    assert str(error) == f"{path}, line 5: the name 'a' occurs twice"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"1\n\nHe 0 0 0\n\x00"])
+@pytest.mark.parametrize("suffix", ["xyz", "smi"])
+def test_a_file_that_is_not_text(tmp_path, content, suffix):
+    (tmp_path / f"bad.{suffix}").write_bytes(content)
     with pytest.raises(MoleculeFileError, match="not a text file"):
-        read_xyz(tmp_path / "bad.xyz")
+        read_molecules(tmp_path / f"bad.{suffix}")
 
 
 def test_a_missing_file_names_the_shipped_sets():
-    with pytest.raises(FileNotFoundError, match="reference_unseen"):
+    with pytest.raises(FileNotFoundError, match="qm9_size"):
         load_set("no_such_set")
+
+
+def test_smiles_file(tmp_path):
+    pytest.importorskip("rdkit")
+    path = tmp_path / "list.smi"
+    path.write_text("# SMILES and name\nO water\n\n[O-]C=O\tformate\tfurther\n[CH3]\nC1CC nonsense\n"
+                    "[O][O] dioxygen\nN water\n")
+    molecules, errors = load_set(path)
+    assert [(m.name, m.charge, m.multiplicity, len(m.symbols)) for m in molecules] == [
+        ("water", 0, 1, 3), ("formate", -1, 1, 4), ("list_5", 0, 2, 4), ("dioxygen", 0, 3, 2)]
+    assert molecules[0].smiles == "O" and molecules[0].inchikey == "XLYOFNOQVPJJNP-UHFFFAOYSA-N"
+    assert [str(error) for error in errors] == [f"{path}, line 6: RDKit cannot read the SMILES 'C1CC'",
+                                                f"{path}, line 8: the name 'water' occurs twice"]
+    assert read_molecules(path)[0] == molecules
+    write_xyz(tmp_path / "list.xyz", molecules)
+    assert read_xyz(tmp_path / "list.xyz") == molecules
+
+
+def test_smiles_without_rdkit(tmp_path, monkeypatch):
+    (tmp_path / "list.smi").write_text("O water\n")
+    monkeypatch.setitem(sys.modules, "rdkit", None)
+    with pytest.raises(ValueError, match=r"pip install 'pyscf-mlguess\[train\]'"):
+        load_set(tmp_path / "list.smi")
+    with pytest.raises(ValueError, match=r"pip install 'pyscf-mlguess\[train\]'"):
+        canonical_smiles("O")
+
+
+def test_molecule_key_tells_molecules_and_charge_states_apart_but_not_stereoisomers():
+    pytest.importorskip("rdkit")
+    assert molecule_key("C[C@H](N)C(=O)O") == molecule_key("OC(=O)[C@H](N)C")
+    assert molecule_key("F/C=C/F") == molecule_key("F/C=C\\F") != molecule_key("FC(F)=C")
+    acid, anion = molecule_key("CC(=O)O"), molecule_key("CC(=O)[O-]")
+    assert acid[:-1] == anion[:-1] and acid != anion
 
 
 def test_core_potentials_come_with_def2():
@@ -62,27 +163,7 @@ def test_core_potentials_come_with_def2():
     assert WATER.mol("def2-svp").nelectron == 10
 
 
-def test_the_shipped_molecules_are_unseen():
-    pytest.importorskip("rdkit")
-    from pyscf_mlguess.training.split import split_of
-
-    molecules = load_set("reference_unseen")
-    assert len(molecules) >= 50
-    assert {split_of(molecule.smiles) for molecule in molecules} == {"test"}
-
-
-def test_the_unseen_set_is_the_test_split_in_angstrom(tmp_path):
-    pytest.importorskip("rdkit")
-    from pyscf_mlguess.benchmark.unseen import write_unseen
-
-    seen, unseen = "CCO", "NC(=O)C1CN1"
-    with h5py.File(tmp_path / "reference.h5", "w") as file:
-        for name, smiles in [("0", seen), ("1", unseen)]:
-            group = file.create_group(name)
-            group.attrs.update(smiles=smiles, charge=-1, spin=0)
-            group["atomic_numbers"] = [8, 1]
-            group["positions_bohr"] = gto.M(atom="O 0 0 0; H 0 0 0.97", charge=-1, verbose=0).atom_coords()
-    write_unseen(tmp_path / "reference.h5", tmp_path / "unseen.xyz")
-    (molecule,) = load_set(tmp_path / "unseen.xyz")
-    assert (molecule.name, molecule.smiles, molecule.charge, molecule.symbols) == ("1", unseen, -1, ("O", "H"))
-    assert np.allclose(molecule.positions, OH.positions, atol=1e-6)
+def test_the_fingerprint_is_that_of_the_geometry_and_the_state():
+    renamed = Molecule("other", OH.symbols, OH.positions, multiplicity=2, smiles="[OH]", inchikey="x", path="p")
+    hydroxide = Molecule("OH", OH.symbols, OH.positions, charge=-1)
+    assert renamed.fingerprint == OH.fingerprint != hydroxide.fingerprint

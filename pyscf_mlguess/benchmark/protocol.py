@@ -28,18 +28,28 @@ class Protocol:
 
     def mean_field(self, mol: gto.Mole) -> scf.hf.SCF:
         """A fresh SCF object: restricted for closed shells, unrestricted otherwise."""
-        if self.xc.lower() == "hf":
-            # Not scf.HF: its class for one electron has no cycles to count.
-            mf = scf.RHF(mol) if mol.spin == 0 else scf.UHF(mol)
-        else:
-            mf = dft.KS(mol, xc=self.xc)
-            mf.grids.level = self.grid_level
+        mf = self._bare(mol)
         if self.density_fit:
             mf = mf.density_fit()
             # Without exact exchange PySCF recomputes the integrals in every cycle: same cycles, twice the time.
             mf.with_df.build()
         mf.conv_tol = self.conv_tol
         mf.max_cycle = self.max_cycle
+        return mf
+
+    def _bare(self, mol):
+        if self.xc.lower() == "hf":
+            # Not scf.HF: its class for one electron has no cycles to count.
+            return scf.RHF(mol) if mol.spin == 0 else scf.UHF(mol)
+        mf = dft.KS(mol, xc=self.xc)
+        mf.grids.level = self.grid_level
+        return mf
+
+    def coarse(self, mol: gto.Mole, grid_level: int) -> scf.hf.SCF:
+        """The same level of theory with density fitting and xc on ``grid_level``; its tensor is not built yet."""
+        mf = self._bare(mol).density_fit()
+        if self.xc.lower() != "hf":
+            mf.grids.level = grid_level
         return mf
 
     def check(self) -> None:

@@ -1,129 +1,163 @@
-"""Benchmark results as Markdown tables."""
+"""Benchmark results as tables, and these as Markdown."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
-from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.benchmark.sections import STAGES, Section, SizeBin, TimeSplit, level, sections
+from pyscf_mlguess.benchmark.summary import ENERGY_TOLERANCE, Estimate, Summary
 
-# Final energies within this (Eh) count as equal.
-ENERGY_TOLERANCE = 1e-6
-_BASELINE = "minao"
+HEAD = (
+    "Counted cycles: SCF cycles plus the J/K builds in the user's basis that the guess itself made. Three-centre "
+    "Coulomb matrices and coarse exchange-correlation (and density-fitted exchange for an SCF without density fitting) "
+    "count as time, not as cycles.",
+    "Ratios are against minao on the same molecules, below 1 is better; in brackets the 95 % interval from resampling "
+    "the molecules. Wall ratio: guess and SCF together. Compare cycles under protocols with density fitting and wall "
+    "times under protocols without it.",
+    "A refused guess ran minao and counts with its cycles. A run that fails or does not converge counts as max_cycle "
+    f"cycles. Higher: final energy more than {ENERGY_TOLERANCE:.0e} Eh above the lowest of all guesses. All of these "
+    "are listed.",
+)
 
 
 @dataclass(frozen=True)
-class Summary:
-    """One guess over the molecules that both it and minao were run on, at one protocol.
+class Table:
+    """Cells ready to print; the first ``text_columns`` of them are words, the others numbers.
 
-    guess: its name, and the first digits of the SHA-256 of a learned guess's weights.
-    cycles: SCF cycles plus the Fock builds that the guess itself made; failures count as max_cycle.
-    wall_ratio: (guess + SCF) / (minao + its SCF) over the molecules where both have times.
-    worst_energy: largest final energy above the lowest of all guesses (Eh).
+    note: what a reader must know to read the numbers, or "".
     """
 
-    guess: str
-    runs: int
-    cycles: int
-    ratio_of_sums: float
-    mean_ratio: float
-    wall_ratio: float
-    won: int
-    tied: int
-    lost: int
-    failures: int
-    refused: int
-    worst_energy: float
-
-
-def summarise(rows: list[dict]) -> list[Summary]:
-    """One Summary per guess for rows of one protocol, in the order in which the guesses first appear."""
-    by_guess: dict[str, dict] = {}
-    for row in rows:
-        by_guess.setdefault(_label(row), {})[_geometry(row)] = row
-    lowest = _lowest_energies(rows)
-    baseline = by_guess.get(_BASELINE, {})
-    return [_summarise_guess(guess, runs, baseline, lowest) for guess, runs in by_guess.items()
-            if any(molecule in baseline for molecule in runs)]
-
-
-def _summarise_guess(guess, runs, baseline, lowest):
-    pairs = [(row, baseline[molecule]) for molecule, row in runs.items() if molecule in baseline]
-    counts = [(_counted_cycles(row), _counted_cycles(base)) for row, base in pairs]
-    timed = [(_wall(row), _wall(base)) for row, base in pairs if _wall(row) is not None and _wall(base) is not None]
-    above = [row["energy"] - lowest[molecule] for molecule, row in runs.items() if row["energy"] is not None]
-    return Summary(
-        guess=guess,
-        runs=len(pairs),
-        cycles=sum(own for own, _ in counts),
-        ratio_of_sums=sum(own for own, _ in counts) / sum(base for _, base in counts),
-        mean_ratio=sum(own / base for own, base in counts) / len(counts),
-        wall_ratio=sum(own for own, _ in timed) / sum(base for _, base in timed) if timed else float("nan"),
-        won=sum(own < base for own, base in counts),
-        tied=sum(own == base for own, base in counts),
-        lost=sum(own > base for own, base in counts),
-        failures=sum(not row["converged"] for row, _ in pairs),
-        refused=sum(row["refused"] is not None for row, _ in pairs),
-        worst_energy=max(above, default=float("nan")),
-    )
-
-
-def _label(row):
-    return f"{row['guess']} [{row['weights']}]" if row["weights"] else row["guess"]
-
-
-def _geometry(row):
-    return row["molecule"], row["fingerprint"]
-
-
-def _lowest_energies(rows):
-    lowest: dict[tuple, float] = {}
-    for row in rows:
-        if row["energy"] is not None:
-            lowest[_geometry(row)] = min(row["energy"], lowest.get(_geometry(row), row["energy"]))
-    return lowest
-
-
-def _counted_cycles(row):
-    return row["cycles"] + row["guess_builds"]
-
-
-def _wall(row):
-    return None if row["scf_seconds"] is None else row["guess_seconds"] + row["scf_seconds"]
+    title: str
+    header: list[str]
+    cells: list[list[str]]
+    note: str = ""
+    text_columns: int = 1
 
 
 def markdown(rows: list[dict]) -> str:
-    """A table per protocol, followed by what failed, was refused or ended above the lowest energy."""
-    by_protocol: dict[Protocol, list[dict]] = {}
-    for row in rows:
-        by_protocol.setdefault(Protocol(**row["protocol"]), []).append(row)
-    return "\n\n".join(_section(protocol, part) for protocol, part in by_protocol.items())
+    """The report as Markdown: overview, then per molecule set and protocol its tables and what went wrong."""
+    parts = sections(rows)
+    blocks = ["# Initial guesses", *HEAD]
+    if not parts:
+        blocks.append("No runs.")
+    if len(parts) > 1:
+        blocks += ["## Overview", markdown_table(overview(parts))]
+    for section in parts:
+        blocks += [f"## {escape(section.title)}", *map(escape, facts(section))]
+        for table in tables(section):
+            blocks += [f"### {table.title}", markdown_table(table), *([table.note] if table.note else [])]
+        if section.remarks:
+            blocks += ["### Failures, refusals and higher energies",
+                       "\n".join(f"- {escape(remark)}" for remark in section.remarks)]
+    return "\n\n".join(blocks) + "\n"
 
 
-def _section(protocol, rows):
-    lines = [
-        f"### {protocol.xc.upper()}/{protocol.basis}", "", f"Protocol: {protocol}, PySCF's DIIS.", "",
-        "| guess | molecules | cycles | ratio of sums | mean of ratios | wall ratio | won / tied / lost | failures "
-        "| refused | worst energy above the lowest (Eh) |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for s in summarise(rows):
-        lines.append(f"| {s.guess} | {s.runs} | {s.cycles} | {s.ratio_of_sums:.3f} | {s.mean_ratio:.3f} "
-                     f"| {s.wall_ratio:.2f} | {s.won} / {s.tied} / {s.lost} | {s.failures} | {s.refused} "
-                     f"| {s.worst_energy:.1e} |")
-    return "\n".join(lines + _remarks(rows))
+def markdown_table(table: Table) -> str:
+    """``table`` in columns padded to be read unrendered, too."""
+    lines = [[escape(cell).replace("|", r"\|") for cell in line] for line in (table.header, *table.cells)]
+    widths = [max(len(cell) for cell in column) for column in zip(*lines, strict=True)]
+    aligned = [[cell.ljust(width) if column < table.text_columns else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(line, widths, strict=True))] for line in lines]
+    rule = ["-" * width if column < table.text_columns else "-" * (width - 1) + ":"
+            for column, width in enumerate(widths)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (aligned[0], rule, *aligned[1:]))
 
 
-def _remarks(rows):
-    lowest = _lowest_energies(rows)
-    remarks = []
-    for row in rows:
-        where = f"- {row['molecule']}, {_label(row)}: "
-        if row["error"]:
-            remarks.append(where + f"failed, {row['error']}")
-        elif not row["converged"]:
-            remarks.append(where + f"not converged in {row['cycles']} cycles")
-        elif (above := row["energy"] - lowest[_geometry(row)]) > ENERGY_TOLERANCE:
-            remarks.append(where + f"{above:.1e} Eh above the lowest energy")
-        if row["refused"]:
-            remarks.append(where + f"refused, {row['refused']}")
-    return ["", *remarks] if remarks else []
+def escape(text: str) -> str:
+    """``text`` without HTML tags in it, as far as Markdown is concerned."""
+    return text.replace("<", r"\<")
+
+
+def facts(section: Section) -> list[str]:
+    """Protocol, number of molecules, and what the learned guesses were trained on, as paragraphs."""
+    protocol = ", ".join(f"{name}={value}" for name, value in section.protocol.items())
+    molecules = f"{section.molecules} molecule{'' if section.molecules == 1 else 's'}"
+    if section.left_out:
+        molecules += f"; {section.left_out} more left out, without a run of minao to compare with"
+    trained = [f"{s.guess} was trained on {s.trained_on} of {s.runs} molecules ({s.unknown} unknown)"
+               for s in section.summaries if s.learned]
+    return [f"Protocol: {protocol}, PySCF's DIIS.", "; ".join([molecules, *trained]) + "."]
+
+
+def overview(parts: list[Section]) -> Table:
+    """One line per section and guess."""
+    cells = [[section.molecule_set, f"{section.number}. {level(section.protocol)}", s.guess, str(s.runs),
+              interval(s.ratio_of_sums), number(s.wall_ratio, ".2f"), str(s.failures)]
+             for section in parts for s in section.summaries]
+    header = ["set", "level", "guess", "molecules", "ratio of cycles", "wall ratio", "failures"]
+    return Table("Overview", header, cells, text_columns=3)
+
+
+def tables(section: Section) -> list[Table]:
+    """The tables of one section; none without a run of minao."""
+    if not section.summaries:
+        return []
+    return [_cycles(section.summaries), _quality(section.summaries), _sizes(section.summaries, section.sizes),
+            *([_times(section.times)] if section.times else [])]
+
+
+def _cycles(summaries: list[Summary]):
+    header = ["guess", "molecules", "cycles", "ratio of sums", "mean of ratios", "wall ratio", "won / tied / lost",
+              "failures", "refused", "higher"]
+    cells = [[s.guess, str(s.runs), str(s.cycles), interval(s.ratio_of_sums), interval(s.mean_ratio),
+              number(s.wall_ratio, ".2f"), f"{s.won} / {s.tied} / {s.lost}", str(s.failures), str(s.refused),
+              str(s.higher)] for s in summaries]
+    return Table("Counted cycles and wall time", header, cells)
+
+
+def _quality(summaries: list[Summary]):
+    header = ["guess", "energy error (Eh)", "orbital gradient (Eh)", "cheap iterations", "worst final energy (Eh)"]
+    cells = [[s.guess, number(s.initial_energy_error, ".1e"), number(s.initial_gradient, ".1e"),
+              number(s.cheap_iterations, ".1f"), number(s.worst_energy, ".1e")] for s in summaries]
+    return Table("Starting density", header, cells,
+                 "Medians of the guess before the first cycle, mean of the cheap iterations, and the largest final "
+                 "energy above the lowest of all guesses. The energy error may be negative where the density is not "
+                 "that of a determinant.")
+
+
+def _sizes(summaries: list[Summary], sizes: list[SizeBin]):
+    header = ["guess"] + [f"{_range(size)} ({size.molecules})" for size in sizes]
+    cells = [[s.guess, *(_size_cell(size, s.guess) for size in sizes)] for s in summaries]
+    return Table("Ratio of cycles by number of atoms", header, cells,
+                 "Ratio of sums; in brackets the molecules, in a cell where they are fewer.")
+
+
+def _range(size):
+    return str(size.first) if size.first == size.last else f"{size.first}-{size.last}"
+
+
+def _size_cell(size, guess):
+    if guess not in size.ratios:
+        return "-"
+    ratio, runs = size.ratios[guess]
+    return number(ratio, ".3f") + (f" ({runs})" if runs < size.molecules else "")
+
+
+def _times(times: list[TimeSplit]):
+    header = ["guess", "model", "route", "cheap", "rest of guess", "SCF", "all", "peak memory (MB)", "integrals"]
+    cells = [[t.guess, *(f"{seconds(t.wall[stage])} / {seconds(t.cpu[stage])}" for stage in STAGES),
+              f"{seconds(sum(t.wall.values()))} / {seconds(sum(t.cpu.values()))}", number(t.peak_memory, ".0f"),
+              t.integrals or "-"] for t in times]
+    return Table("Time per run", header, cells,
+                 "Mean wall / CPU seconds over the molecules where guess and minao have times; SCF with its set-up.")
+
+
+def interval(estimate: Estimate) -> str:
+    """Value and interval, the value alone where there is no interval."""
+    if math.isnan(estimate.low):
+        return number(estimate.value, ".3f")
+    return f"{number(estimate.value, '.3f')} [{number(estimate.low, '.3f')}, {number(estimate.high, '.3f')}]"
+
+
+def number(value: float, form: str) -> str:
+    """``value`` in ``form``, "-" where there is none."""
+    return format(value, form) if math.isfinite(value) else "-"
+
+
+def seconds(value: float) -> str:
+    """Three digits, none below a millisecond."""
+    if not math.isfinite(value):
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}" if value >= 0.01 \
+        else f"{value:.3f}" if value >= 5e-4 else "0"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def row_key(row: dict) -> tuple:
-    """Molecule with its geometry, guess with its weights, and protocol: two rows of the same key are the same run."""
+    """Set, molecule with its geometry, guess with its weights, and protocol: two rows of the same key are the same run."""
     protocol = tuple(sorted(row["protocol"].items()))
-    return row["molecule"], row["fingerprint"], row["guess"], row["weights"], protocol
+    return row["set"], row["molecule"], row["fingerprint"], row["guess"], row["weights"], protocol
 
 
 def append_row(path: str | Path, row: dict) -> None:

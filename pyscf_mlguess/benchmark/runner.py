@@ -2,139 +2,190 @@
 
 from __future__ import annotations
 
-import time
 import warnings
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
 from pyscf import lib
 from tqdm import tqdm
 
-from pyscf_mlguess import gate, load_model
 from pyscf_mlguess.benchmark.counting import counting_builds
+from pyscf_mlguess.benchmark.guesses import (
+    BASELINE,
+    PREVIOUS,
+    Start,
+    check_guess,
+    initial_density,
+    model_of,
+    needs_converged,
+    weights_of,
+)
 from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.benchmark.observation import observing, peak_memory_mb, reset_peak_memory
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.results import append_row, read_rows, row_key
 from pyscf_mlguess.gate import GuessRefused
+from pyscf_mlguess.models import trained_on
+from pyscf_mlguess.stages import listening, stage
 
-CLASSICAL = ("minao", "atom", "huckel", "sap")
-# The guess that a perfect prediction of the auxiliary density would give.
-EXACT_FIT = "exact-fit"
-# The default model where the gate would refuse it, too: shows whether the gate is right.
-UNCHECKED = "ml-unchecked"
+_STAGES = ("model", "route", "cheap", "guess", "scf")
 
 
-def check_guesses(guesses: list[str]) -> None:
-    """Raise ValueError for an unknown name, for which PySCF would run minao in silence; load every model once."""
-    for guess in guesses:
-        if not _weights_of(guess) and guess not in (*CLASSICAL, EXACT_FIT):
-            raise ValueError(f"unknown guess {guess!r}; known are {', '.join(CLASSICAL)}, {EXACT_FIT}, ml, ml:<model>, "
-                             f"{UNCHECKED}")
+@dataclass(frozen=True)
+class Batch:
+    """Molecules of one set, a level of theory, and the guesses to compare there."""
+
+    set: str
+    molecules: tuple[Molecule, ...]
+    protocol: Protocol
+    guesses: tuple[str, ...]
 
 
-def run_benchmark(molecules: list[Molecule], guesses: list[str], protocols: list[Protocol], output: str | Path,
-                  jobs: int = 1, progress: bool = True) -> None:
-    """Run what ``output`` (JSONL) does not hold yet; safe to kill and to start again."""
-    check_guesses(guesses)
-    for protocol in protocols:
-        protocol.check()
+@dataclass(frozen=True)
+class _Task:
+    """Runs that one process makes one after the other: a molecule, or all frames of a path, and the missing guesses."""
+
+    set: str
+    frames: tuple[tuple[Molecule, tuple[str, ...]], ...]
+    protocol: Protocol
+
+
+def run_benchmark(batches: list[Batch], output: str | Path, jobs: int = 1, progress: bool = True) -> None:
+    """Run what ``output`` (JSONL) does not hold yet; safe to kill and to start again.
+
+    jobs: processor cores to use; protocols of n threads run jobs // n molecules at a time, and one at least.
+    Raises ValueError for unknown guesses and levels before anything runs.
+    """
+    for batch in batches:
+        batch.protocol.check()
+        for guess in batch.guesses:
+            check_guess(guess, batch.protocol)
+        if PREVIOUS in batch.guesses and not any(molecule.path for molecule in batch.molecules):
+            raise ValueError(f"the guess {PREVIOUS!r} needs frames of a path, and {batch.set} has none (path= in xyz)")
     done = {row_key(row) for row in read_rows(output)}
-    tasks = []
-    for protocol in protocols:
-        for molecule in molecules:
-            missing = [g for g in guesses if row_key(_identity(molecule, g, protocol)) not in done]
-            if missing:
-                tasks.append((molecule, missing, protocol, output))
-    with tqdm(total=sum(len(task[1]) for task in tasks), desc="bench", unit="run", disable=not progress) as bar:
-        for count in _execute(tasks, jobs):
-            bar.update(count)
+    tasks = [task for batch in batches for task in _tasks(batch, done)]
+    # Molecules of one thread count run side by side; runs of several threads are for times, and come last.
+    tasks.sort(key=lambda task: task.protocol.threads)
+    total = sum(len(guesses) for task in tasks for _, guesses in task.frames)
+    with tqdm(total=total, desc="bench", unit="run", disable=not progress) as bar:
+        for threads, group in groupby(tasks, key=lambda task: task.protocol.threads):
+            for count in _execute(list(group), output, max(1, jobs // threads), threads):
+                bar.update(count)
 
 
-def _execute(tasks, jobs):
+def _tasks(batch: Batch, done: set) -> Iterator[_Task]:
+    for _, group in groupby(enumerate(batch.molecules), key=lambda item: item[1].path or item[0]):
+        frames = [molecule for _, molecule in group]
+        missing = []
+        for molecule in frames:
+            # The first frame has none before it.
+            guesses = [guess for guess in batch.guesses if guess != PREVIOUS or molecule is not frames[0]]
+            missing.append((molecule, tuple(guess for guess in guesses if row_key(
+                _identity(batch.set, molecule, guess, batch.protocol)) not in done)))
+        if any(guesses for _, guesses in missing):
+            yield _Task(batch.set, tuple(missing), batch.protocol)
+
+
+def _execute(tasks, output, jobs, threads):
     if jobs == 1:
         for task in tasks:
-            yield run_molecule(*task)
+            yield from run_task(task, output)
         return
     try:
         import joblib
     except ImportError:
         raise ValueError(f"{jobs} jobs need joblib: pip install 'pyscf-mlguess[train]'") from None
-    threads = max((task[2].threads for task in tasks), default=1)
     with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
-        yield from joblib.Parallel(return_as="generator_unordered")(joblib.delayed(run_molecule)(*t) for t in tasks)
+        yield from joblib.Parallel(return_as="generator_unordered")(
+            joblib.delayed(_count_task)(task, output) for task in tasks)
 
 
-def run_molecule(molecule: Molecule, guesses: list[str], protocol: Protocol, output: str | Path) -> int:
-    """Run and append ``guesses`` of one molecule; the number of rows appended.
+def _count_task(task, output):
+    return sum(run_task(task, output))
 
-    The oracle starts from the density that minao converged to, so minao runs first, unrecorded if need be.
+
+def run_task(task: _Task, output: str | Path) -> Iterator[int]:
+    """Run and append the missing guesses of every frame; yields 1 for each row appended.
+
+    Oracles and guesses from the frame before start from the density that minao converged to, so minao
+    runs first, unrecorded if need be.
     """
-    with lib.with_omp_threads(protocol.threads):
-        ordered = sorted(guesses, key=lambda guess: (guess == EXACT_FIT, guess != "minao"))
-        converged = None
-        if EXACT_FIT in guesses and "minao" not in guesses:
-            converged = run_guess(molecule, "minao", protocol)[1]
-        for guess in ordered:
-            row, dm = run_guess(molecule, guess, protocol, converged)
-            append_row(output, row)
-            if guess == "minao":
-                converged = dm
-    return len(ordered)
+    previous = None
+    with lib.with_omp_threads(task.protocol.threads):
+        for molecule, guesses in task.frames:
+            start = Start(molecule, task.protocol, previous=previous)
+            on_path = any(PREVIOUS in missing for _, missing in task.frames)
+            if BASELINE not in guesses and (on_path or any(map(needs_converged, guesses))):
+                start.converged = run_guess(task.set, BASELINE, start)[1]
+            for guess in sorted(guesses, key=lambda guess: (needs_converged(guess), guess != BASELINE)):
+                row, dm = run_guess(task.set, guess, start)
+                append_row(output, row)
+                if guess == BASELINE:
+                    start.converged = dm
+                yield 1
+            previous = start.converged
 
 
-def run_guess(molecule: Molecule, guess: str, protocol: Protocol, converged=None) -> tuple[dict, object]:
+def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray | None]:
     """One SCF from one guess: the row of the results file and the final density matrix (None if not converged).
 
     A run that fails or does not converge counts as ``max_cycle`` cycles.  A refused guess is recorded
     as such and the run goes on from PySCF's default, as it does for users.
-    converged: the density matrix that the oracle fits.
     """
-    row = _identity(molecule, guess, protocol) | {
-        "natm": len(molecule.symbols), "cycles": protocol.max_cycle, "converged": False, "energy": None,
-        "guess_builds": 0, "scf_builds": 0, "guess_seconds": None, "scf_seconds": None, "refused": None, "error": None,
+    molecule, protocol = start.molecule, start.protocol
+    row = _identity(set_name, molecule, guess, protocol) | {
+        "natm": len(molecule.symbols), "nao": None, "trained_on": _trained_on(guess, molecule),
+        "cycles": protocol.max_cycle, "converged": False, "energy": None, "initial_energy": None,
+        "initial_gradient": None, "curve": [], "guess_builds": 0, "scf_builds": 0, "cheap_iterations": 0,
+        "wall": None, "cpu": None, "peak_memory_mb": None, "integrals": None, "refused": None, "error": None,
     }
+    peak_is_own = reset_peak_memory()
     try:
-        mf = protocol.mean_field(molecule.mol(protocol.basis))
-        with counting_builds(mf) as counter, warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            start = time.perf_counter()
-            dm = _initial_density(mf, guess, converged)
-            row["guess_seconds"] = time.perf_counter() - start
-            row["guess_builds"] = counter.builds
-            refusals = [str(w.message) for w in caught if issubclass(w.category, GuessRefused)]
-            row["refused"] = refusals[0] if refusals else None
-            start = time.perf_counter()
-            mf.kernel(dm0=dm)
-            row["scf_seconds"] = time.perf_counter() - start
-            row["scf_builds"] = counter.builds - row["guess_builds"]
+        mf = _run(row, guess, start)
     except Exception as error:  # one molecule that fails must not end the suite; it counts and is listed
         row["error"] = f"{type(error).__name__}: {error}"
         return row, None
+    row["peak_memory_mb"] = round(peak_memory_mb()) if peak_is_own else None
+    row["integrals"] = "density-fitted" if protocol.density_fit else "direct" if mf._eri is None else "in-core"
     if not mf.converged:
         return row, None
     row.update(converged=True, cycles=int(mf.cycles), energy=float(mf.e_tot))
-    return row, mf.make_rdm1()
+    return row, np.asarray(mf.make_rdm1())
 
 
-def _initial_density(mf, guess, converged):
-    if guess == UNCHECKED:
-        with gate.unchecked():
-            return mf.get_init_guess(key="ml")
-    if guess != EXACT_FIT:
-        return mf.get_init_guess(key=guess)
-    from pyscf_mlguess.routes.auxiliary_density import exact_fit_guess
+def _run(row, guess, start):
+    with listening() as times:
+        with stage("scf"):
+            mf = start.protocol.mean_field(start.molecule.mol(start.protocol.basis))
+        row["nao"] = int(mf.mol.nao)
+        with counting_builds(mf) as counter, observing(mf) as observation:
+            with warnings.catch_warnings(record=True) as caught, stage("guess"):
+                warnings.simplefilter("always")
+                dm = initial_density(mf, guess, start)
+            refusals = [str(w.message) for w in caught if issubclass(w.category, GuessRefused)]
+            row["refused"] = refusals[0] if refusals else None
+            row["guess_builds"] = counter.builds
+            row["cheap_iterations"] = times.counts["cheap_iterations"]
+            with stage("scf"):
+                mf.kernel(dm0=dm)
+            row["scf_builds"] = counter.builds - row["guess_builds"]
+    row["curve"] = [[round(energy, 10), float(f"{gradient:.4g}")] for energy, gradient in observation.curve]
+    row["initial_energy"] = observation.initial_energy
+    row["initial_gradient"] = observation.initial_gradient(mf.get_ovlp())
+    for kind in ("wall", "cpu"):
+        row[kind] = {name: round(getattr(times, kind)[name], 4) for name in _STAGES}
+    return mf
 
-    if converged is None:
-        raise RuntimeError("no converged density to fit: the run from minao did not converge")
-    return exact_fit_guess(mf, converged)
+
+def _identity(set_name, molecule, guess, protocol):
+    return {"set": set_name, "molecule": molecule.name, "fingerprint": molecule.fingerprint, "guess": guess,
+            "weights": weights_of(guess), "protocol": asdict(protocol)}
 
 
-def _identity(molecule, guess, protocol):
-    return {"molecule": molecule.name, "fingerprint": molecule.fingerprint, "guess": guess,
-            "weights": _weights_of(guess), "protocol": asdict(protocol)}
-
-
-def _weights_of(guess):
-    """First digits of the SHA-256 of a learned guess's weights, so that retrained weights are run again; else ""."""
-    family, _, model = guess.partition(":")
-    return load_model(model or "default").card["sha256"][:8] if family in ("ml", UNCHECKED) else ""
+def _trained_on(guess, molecule):
+    """Whether the model behind the guess has seen the molecule; None if there is no model or no knowing."""
+    keys = trained_on(model_of(guess)) if model_of(guess) else None
+    return molecule.inchikey in keys if keys is not None and molecule.inchikey else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -38,16 +39,27 @@ def load_model(name: str | Path = "default"):
     Raises ModelError (a ValueError) for a name that does not exist and for weights or cards that are
     damaged or do not belong together, FileNotFoundError for a missing file.
     """
+    return _load(*_path(name))
+
+
+def _path(name: str | Path) -> tuple[Path, str | None]:
+    """The file of a model, and its pinned SHA-256 if it is a shipped one."""
     index = _index()
     if str(name) == "default":
         name = next(iter(index))
     if str(name) in index:
-        return _load(CHECKPOINTS / f"{name}.safetensors", index[str(name)])
+        return CHECKPOINTS / f"{name}.safetensors", index[str(name)]
     path = Path(name).expanduser()
     if path.suffix != ".safetensors":
         raise ModelError(f"no model is called {str(name)!r}; shipped are {', '.join(index)}, "
                          "and a path must end in .safetensors")
-    return _load(path.resolve(), None)
+    return path.resolve(), None
+
+
+def trained_on(name: str | Path = "default") -> frozenset[str] | None:
+    """InChIKeys (without stereochemistry) of the molecules that a model was trained on; None if it does not tell."""
+    path = _path(name)[0].with_suffix(".trained_on.txt")
+    return frozenset(path.read_text().split()) if path.is_file() else None
 
 
 @lru_cache(maxsize=8)
@@ -88,8 +100,11 @@ def read_card(path: Path) -> dict:
     return card
 
 
-def save_model(model, path: str | Path) -> Path:
-    """Write weights and card (with their SHA-256) to ``path`` (.safetensors) and its .json."""
+def save_model(model, path: str | Path, molecules: Iterable[str] = ()) -> Path:
+    """Write weights and card (with their SHA-256) to ``path`` (.safetensors) and its .json.
+
+    molecules: InChIKeys of the training molecules, written beside them for ``trained_on``.
+    """
     from safetensors.numpy import save
 
     path = Path(path)
@@ -98,4 +113,6 @@ def save_model(model, path: str | Path) -> Path:
     path.write_bytes(content)
     model.card["sha256"] = hashlib.sha256(content).hexdigest()
     path.with_suffix(".json").write_text(json.dumps(model.card, indent=1) + "\n")
+    if molecules:
+        path.with_suffix(".trained_on.txt").write_text("\n".join(sorted(set(molecules))) + "\n")
     return path

@@ -24,7 +24,7 @@ from pyscf_mlguess.training.dataset import (
 from pyscf_mlguess.training.features import fold
 from pyscf_mlguess.training.reference import read_names
 from pyscf_mlguess.training.solver import solve
-from pyscf_mlguess.training.split import canonical_smiles, split_of
+from pyscf_mlguess.training.split import canonical_smiles, molecule_key, split_of
 from pyscf_mlguess.training.targets import prepare_targets
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,8 @@ def train(reference: str | Path, output: str | Path, cache: str | Path, jobs: in
         "licence": "Apache-2.0",
     }
     model = LinearAce(card, settings, features, _ranges(training, features, settings), weights)
-    return save_model(model, output)
+    # Validation molecules chose the ridge: a benchmark must not use them either.
+    return save_model(model, output, [molecule_key(t.smiles) for t in training + validation])
 
 
 def _ranges(targets, features, settings):

@@ -1,0 +1,154 @@
+"""The command line of the benchmark: mlguess bench, bench report, bench compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from pyscf_mlguess.console import cache_folder, clear_errors
+
+# Everything else is imported by the command that needs it, so that --help stays quick.
+
+app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
+
+_Results = Annotated[Path, typer.Argument(help="Results of mlguess bench (.jsonl).")]
+_Markdown = Annotated[Optional[Path], typer.Option("--report", help="Markdown file for the tables.")]
+_Html = Annotated[Optional[Path], typer.Option("--html", help="Self-contained page with tables and figures.")]
+_DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "ml", "exact-fit")
+
+
+@app.callback()
+def bench(
+    context: typer.Context,
+    suite: Annotated[Optional[str], typer.Option(
+        help="quick (minutes), standard (about two hours on two cores) or full (days). "
+             "Default: quick, unless --molecules is given.")] = None,
+    molecules: Annotated[Optional[list[str]], typer.Option(
+        help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,
+    model: Annotated[Optional[list[str]], typer.Option(
+        help="Repeatable: name or path of a model to run in the place of the default one.")] = None,
+    guess: Annotated[Optional[list[str]], typer.Option(
+        help="Repeatable, with --molecules: minao, atom, huckel, mod_huckel, sap, vsap, pre-scf[:grid level], "
+             "projected:<basis>, previous, ml, ml:<model>, ml-unchecked, exact-fit, converged. "
+             f"Default: {', '.join(_DEFAULT_GUESSES)}.")] = None,
+    xc: Annotated[Optional[list[str]], typer.Option(
+        help="Repeatable, with --molecules: PySCF's functional, or hf. Default: pbe.")] = None,
+    basis: Annotated[Optional[list[str]], typer.Option(
+        help="Repeatable, with --molecules: PySCF's name of the orbital basis. Default: def2-svp.")] = None,
+    density_fit: Annotated[bool, typer.Option(help="With --molecules: density fitting in the SCF.")] = True,
+    grid_level: Annotated[int, typer.Option(
+        min=0, max=9, help="With --molecules: PySCF's grid level of the SCF.")] = 3,
+    threads: Annotated[int, typer.Option(min=1, help="With --molecules: OpenMP threads of a run.")] = 1,
+    limit: Annotated[Optional[int], typer.Option(
+        min=1, help="With --molecules: only the first ones of each set.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processor cores to use.")] = 1,
+    output: Annotated[Optional[Path], typer.Option(
+        help="Results, one JSON object a line; runs found there are not repeated. "
+             "Default: in the cache folder, named after the suite or the molecules.")] = None,
+    report: _Markdown = None,
+    html: _Html = None,
+) -> None:
+    """Count SCF cycles from several guesses: same molecules, same protocol, final energies compared."""
+    if context.invoked_subcommand:
+        return
+    from pyscf_mlguess.benchmark.guesses import check_guess
+    from pyscf_mlguess.benchmark.protocol import Protocol
+    from pyscf_mlguess.benchmark.results import read_rows
+    from pyscf_mlguess.benchmark.runner import Batch, run_benchmark
+    from pyscf_mlguess.benchmark.suites import LEARNED, batches
+
+    with clear_errors():
+        learned = tuple(f"ml:{name}" for name in model or []) or (LEARNED,)
+        errors = []
+        if molecules:
+            if suite:
+                raise ValueError("--suite and --molecules exclude each other: a suite has its own molecules")
+            protocols = [Protocol(xc=functional, basis=name, density_fit=density_fit, grid_level=grid_level,
+                                  threads=threads) for functional in xc or ["pbe"] for name in basis or ["def2-svp"]]
+            guesses = _replaced(guess or _DEFAULT_GUESSES, learned)
+            for protocol in protocols:
+                for name in guesses:
+                    check_guess(name, protocol)
+            sets, errors = _load(molecules, limit)
+            chosen = [Batch(name, part, protocol, guesses) for name, part in sets for protocol in protocols]
+        else:
+            own = {"--guess": guess, "--xc": xc, "--basis": basis, "--limit": limit}
+            if given := [option for option, value in own.items() if value]:
+                raise ValueError(f"{', '.join(given)} need --molecules: a suite has levels and guesses of its own")
+            chosen = list(batches(suite or "quick", learned))
+        output = output or cache_folder() / "bench" / f"{_stem(suite, molecules)}.jsonl"
+        output.parent.mkdir(parents=True, exist_ok=True)
+        typer.echo(f"results are kept in {output} ({len(read_rows(output))} runs there)", err=True)
+        run_benchmark(chosen, output, jobs)
+        _print_report(output, report, html)
+        _tell(errors)
+    if errors:
+        raise typer.Exit(1)
+
+
+@app.command("report")
+def report_command(results: _Results, report: _Markdown = None, html: _Html = None) -> None:
+    """Print the tables of a results file again, without running anything."""
+    with clear_errors():
+        _print_report(results, report, html)
+
+
+@app.command()
+def compare(first: _Results, second: _Results, report: _Markdown = None) -> None:
+    """Compare two results files on the runs that they share: another model, another version."""
+    from pyscf_mlguess.benchmark.compare import compare as compare_rows
+
+    with clear_errors():
+        text = compare_rows(_read(first), _read(second), str(first), str(second))
+        if report:
+            report.write_text(text, encoding="utf-8")
+        typer.echo(text)
+
+
+def _replaced(guesses, learned):
+    return tuple(name for guess in guesses for name in (learned if guess == "ml" else (guess,)))
+
+
+def _load(names, limit):
+    from pyscf_mlguess.benchmark.molecules import load_set
+
+    sets, errors = [], []
+    for name in names:
+        found, bad = load_set(name)
+        sets.append((Path(name).stem, tuple(found[:limit])))
+        errors += bad
+    _tell(errors)
+    return sets, errors
+
+
+def _tell(errors):
+    for error in errors:
+        typer.echo(f"skipped: {error}", err=True)
+
+
+def _stem(suite, molecules):
+    return "-".join(Path(name).stem for name in molecules) if molecules else suite or "quick"
+
+
+def _read(path):
+    from pyscf_mlguess.benchmark.results import read_rows
+
+    if not path.is_file():
+        raise FileNotFoundError(f"no results file {str(path)!r}")
+    return read_rows(path)
+
+
+def _print_report(results, report, html):
+    from pyscf_mlguess.benchmark.report import markdown
+
+    rows = _read(results)
+    text = markdown(rows)
+    if report:
+        report.write_text(text, encoding="utf-8")
+    if html:
+        from pyscf_mlguess.benchmark.html import html as page
+
+        html.write_text(page(rows), encoding="utf-8")
+    typer.echo(text)

@@ -1,0 +1,149 @@
+"""The guesses that a benchmark compares: PySCF's own, its classical rivals, learned ones and oracles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from pyscf import gto, scf
+from pyscf.lib.exceptions import BasisNotFoundError
+
+from pyscf_mlguess import gate, load_model
+from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.stages import count, stage
+
+# PySCF's own; vsap needs a functional.
+CLASSICAL = ("minao", "atom", "huckel", "mod_huckel", "sap", "vsap")
+BASELINE = "minao"
+# The SCF of the same molecule with density fitting on a coarse grid (its level may follow a colon), converged loosely.
+PRE_SCF = "pre-scf"
+# projected:<basis>, the orbitals of an SCF in a smaller basis.
+PROJECTED = "projected"
+# The converged density matrix of the frame before, along a path.
+PREVIOUS = "previous"
+# Oracles: the converged density matrix itself, and what a perfect prediction of the auxiliary density would give.
+CONVERGED, EXACT_FIT = "converged", "exact-fit"
+# The learned guess where the gate would refuse it, too: shows whether the gate is right.
+UNCHECKED = "ml-unchecked"
+_ORACLES = (CONVERGED, EXACT_FIT)
+_PRE_SCF_TOLERANCE, _PRE_SCF_GRADIENT = 1e-5, 1e-3
+_SMALL_BASIS_TOLERANCE = 1e-6
+
+
+@dataclass
+class Start:
+    """What a guess may start from besides the SCF object.
+
+    converged: converged density matrix at this geometry; previous: that of the frame before on a path.
+    """
+
+    molecule: Molecule
+    protocol: Protocol
+    converged: np.ndarray | None = None
+    previous: np.ndarray | None = None
+
+
+def needs_converged(guess: str) -> bool:
+    """True for the oracles."""
+    return guess in _ORACLES
+
+
+def weights_of(guess: str) -> str:
+    """First digits of the SHA-256 of a learned guess's weights; "" for all others."""
+    model = model_of(guess)
+    return load_model(model).card["sha256"][:8] if model else ""
+
+
+def model_of(guess: str) -> str | None:
+    """Name or path of the model behind a learned guess; None for all others."""
+    family, _, model = guess.partition(":")
+    return model or "default" if family in ("ml", UNCHECKED) else None
+
+
+def check_guess(guess: str, protocol: Protocol) -> None:
+    """Raise ValueError for an unknown name, for which PySCF would run minao in silence; load the model of a learned one."""
+    family, _, argument = guess.partition(":")
+    if model_of(guess):
+        weights_of(guess)
+    elif family == PROJECTED and argument:
+        try:
+            gto.M(atom="H", spin=1, basis=argument, verbose=0)
+        except BasisNotFoundError:
+            raise ValueError(f"{guess!r}: PySCF does not know the basis {argument!r}") from None
+    elif family == PRE_SCF and argument:
+        if not (argument.isdigit() and len(argument) == 1):
+            raise ValueError(f"{guess!r}: expected a grid level from 0 to 9, found {argument!r}")
+    elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *_ORACLES):
+        raise ValueError(f"unknown guess {guess!r}; known are {', '.join(CLASSICAL)}, {PRE_SCF}[:grid level], "
+                         f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, {UNCHECKED}")
+    if guess == "vsap" and protocol.xc.lower() == "hf":
+        raise ValueError("vsap exists for density functionals only, not for hf; leave one of them out")
+
+
+def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
+    """The density matrix that ``guess`` hands to ``mf``; RuntimeError if what it starts from is missing."""
+    family, _, argument = guess.partition(":")
+    if family == UNCHECKED:
+        with gate.unchecked():
+            return mf.get_init_guess(key="ml")
+    if family == PRE_SCF:
+        return pre_scf(mf, start.protocol, int(argument or 0))
+    if family == PROJECTED:
+        return projected(mf, start.molecule, start.protocol, argument)
+    if guess == PREVIOUS:
+        return _existing(start.previous, "the frame before")
+    if guess == CONVERGED:
+        return _existing(start.converged, "this molecule")
+    if guess == EXACT_FIT:
+        from pyscf_mlguess.routes.auxiliary_density import exact_fit_guess
+
+        return exact_fit_guess(mf, _existing(start.converged, "this molecule"))
+    return mf.get_init_guess(key=guess)
+
+
+def _existing(dm, whose):
+    if dm is None:
+        raise RuntimeError(f"the SCF of {whose} from minao did not converge")
+    return dm
+
+
+def pre_scf(mf: scf.hf.SCF, protocol: Protocol, grid_level: int) -> np.ndarray:
+    """Density matrix of a plain PySCF run with density fitting and a coarse grid, to a gradient of 1e-3 Eh.
+
+    A density-fitted SCF shares its tensor, through which its exchange matrices count as Fock builds of the guess.
+    """
+    cheap = protocol.coarse(mf.mol, grid_level)
+    if protocol.density_fit:
+        cheap.with_df = mf.with_df
+    cheap.conv_tol, cheap.conv_tol_grad = _PRE_SCF_TOLERANCE, _PRE_SCF_GRADIENT
+    with stage("cheap"):
+        cheap.kernel()
+    count("cheap_iterations", cheap.cycles)
+    return np.asarray(cheap.make_rdm1())
+
+
+def projected(mf: scf.hf.SCF, molecule: Molecule, protocol: Protocol, basis: str) -> np.ndarray:
+    """Density matrix of the occupied orbitals of an SCF in ``basis``, projected on the basis of ``mf`` and orthonormalised."""
+    small = protocol.mean_field(molecule.mol(basis))
+    if small.mol.nelectron != mf.mol.nelectron:
+        raise RuntimeError(f"{basis} and {protocol.basis} have different core potentials for this molecule")
+    small.conv_tol = _SMALL_BASIS_TOLERANCE
+    with stage("cheap"):
+        small.kernel()
+        cross = gto.intor_cross("int1e_ovlp", mf.mol, small.mol)
+        dm = _purified_projection(np.asarray(small.mo_coeff), np.asarray(small.mo_occ), mf.get_ovlp(), cross)
+    count("cheap_iterations", small.cycles)
+    return dm
+
+
+def _purified_projection(mo_coeff, mo_occ, ovlp, cross):
+    if mo_occ.ndim == 2:
+        return np.array([_purified_projection(c, occ, ovlp, cross) for c, occ in zip(mo_coeff, mo_occ)])
+    if not mo_occ.any():
+        return np.zeros_like(ovlp)
+    orbitals = scipy.linalg.solve(ovlp, cross @ mo_coeff[:, mo_occ > 0], assume_a="pos")
+    values, vectors = np.linalg.eigh(orbitals.T @ ovlp @ orbitals)
+    orbitals = orbitals @ (vectors / np.sqrt(values)) @ vectors.T
+    return (orbitals * mo_occ[mo_occ > 0]) @ orbitals.T

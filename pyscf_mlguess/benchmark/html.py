@@ -1,0 +1,28 @@
+"""Benchmark results as one HTML page that needs no other file."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+import jinja2
+
+from pyscf_mlguess.benchmark.figures import draw
+from pyscf_mlguess.benchmark.report import HEAD, facts, overview, tables
+from pyscf_mlguess.benchmark.sections import sections
+
+
+def html(rows: list[dict]) -> str:
+    """The report with figures, as a self-contained page.
+
+    Raises ValueError where matplotlib is not installed.
+    """
+    parts = sections(rows)
+    template = files("pyscf_mlguess.benchmark").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
+                                     undefined=jinja2.StrictUndefined)
+    return environment.from_string(template).render(
+        head=HEAD,
+        overview=overview(parts),
+        sections=[{"section": section, "facts": facts(section), "tables": tables(section), "figures": figures}
+                  for section, figures in zip(parts, draw(parts), strict=True)],
+    )

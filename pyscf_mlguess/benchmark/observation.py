@@ -1,0 +1,81 @@
+"""What an SCF run shows on its way: the energy and gradient of its guess and of each cycle, its peak memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+_CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+_RESET_PEAK = "5"  # proc(5)
+
+
+class Observation:
+    """Energies and orbital gradients (Eh) of one SCF run, in PySCF's definitions.
+
+    initial_energy: of the guess; None if the SCF did not get as far.
+    curve: [energy, norm of the orbital gradient] after each cycle.
+    """
+
+    def __init__(self):
+        self.initial_energy: float | None = None
+        self.curve: list[list[float]] = []
+        self._fock = self._dm = None
+
+    def initial_gradient(self, ovlp: np.ndarray) -> float | None:
+        """Norm of the orbital gradient of the guess, whose orbitals need not exist.
+
+        It is that of the commutator FDS - SDF in an orthonormal basis (Pulay, J. Comput. Chem. 3, 556 (1982)),
+        over sqrt(2): equal to PySCF's norm of get_grad for an idempotent density matrix.
+        """
+        if self._fock is None:
+            return None
+        values, vectors = np.linalg.eigh(ovlp)
+        orth = vectors / np.sqrt(np.maximum(values, 1e-12))
+        product = self._fock @ self._dm @ ovlp
+        commutator = orth.T @ (product - product.swapaxes(-1, -2)) @ orth
+        return float(np.linalg.norm(commutator) / np.sqrt(2))
+
+    def see_guess(self, dm, h1e, vhf, energy) -> None:
+        """Keep the guess and its Fock matrix; the gradient is computed when the clock no longer runs."""
+        self.initial_energy, self._dm, self._fock = float(energy), np.asarray(dm), np.asarray(h1e + vhf)
+
+    def see_cycle(self, envs: dict) -> None:
+        """PySCF's ``mf.callback``."""
+        self.curve.append([float(envs["e_tot"]), float(envs["norm_gorb"])])
+
+
+@contextmanager
+def observing(mf) -> Iterator[Observation]:
+    """An Observation of ``mf.kernel`` while the block runs."""
+    observation, energy_tot = Observation(), mf.energy_tot
+
+    def first_energy(dm=None, h1e=None, vhf=None):
+        energy = energy_tot(dm, h1e, vhf)
+        if observation.initial_energy is None:
+            observation.see_guess(dm, h1e, vhf, energy)
+        return energy
+
+    mf.energy_tot, mf.callback = first_energy, observation.see_cycle
+    try:
+        yield observation
+    finally:
+        del mf.energy_tot
+        mf.callback = None
+
+
+def reset_peak_memory() -> bool:
+    """Start the process's peak resident memory anew; False where the system cannot (only Linux can)."""
+    try:
+        _CLEAR_REFS.write_text(_RESET_PEAK)
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process since ``reset_peak_memory``, MB."""
+    (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) / 1024

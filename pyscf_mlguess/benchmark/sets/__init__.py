@@ -1,0 +1,1 @@
+"""The shipped molecule sets and the script that makes them."""

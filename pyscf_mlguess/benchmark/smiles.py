@@ -1,0 +1,80 @@
+"""Molecules from SMILES: one RDKit conformer each, and .smi files of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pyscf_mlguess.benchmark.molecules import Molecule, MoleculeFileError, line_error, text_lines
+from pyscf_mlguess.training.split import molecule_key, parse_smiles
+
+if TYPE_CHECKING:
+    from rdkit.Chem import Mol
+
+_SEED = 7
+_MAX_STEPS = 5000
+_DECIMALS = 6  # what write_xyz keeps
+
+
+def conformer(smiles: str) -> Mol:
+    """The RDKit molecule with hydrogens and one conformer by ETKDGv3, relaxed with MMFF94 (UFF where it cannot).
+
+    Always the same conformer with the same RDKit. Raises ValueError where RDKit is missing, cannot read the SMILES,
+    or finds no conformer or no force field.
+    """
+    mol = parse_smiles(smiles)
+    from rdkit import Chem, rdBase
+    from rdkit.Chem import rdDistGeom
+    from rdkit.Chem import rdForceFieldHelpers as force_fields
+
+    with rdBase.BlockLogs():
+        mol = Chem.AddHs(mol)
+        parameters = rdDistGeom.ETKDGv3()
+        parameters.randomSeed = _SEED
+        if rdDistGeom.EmbedMolecule(mol, parameters) < 0:
+            parameters.useRandomCoords = True
+            if rdDistGeom.EmbedMolecule(mol, parameters) < 0:
+                raise ValueError(f"RDKit finds no conformer of {smiles!r}")
+        if force_fields.MMFFHasAllMoleculeParams(mol):
+            force_fields.MMFFOptimizeMolecule(mol, maxIters=_MAX_STEPS)
+        elif force_fields.UFFHasAllMoleculeParams(mol):
+            force_fields.UFFOptimizeMolecule(mol, maxIters=_MAX_STEPS)
+        else:
+            raise ValueError(f"neither MMFF94 nor UFF has parameters for {smiles!r}")
+    return mol
+
+
+def molecule_from_conformer(mol: Mol, name: str, smiles: str, path: str = "") -> Molecule:
+    """The geometry of an RDKit molecule with hydrogens and a conformer.
+
+    Charge from the formal charges, multiplicity from the unpaired electrons that the SMILES writes, all parallel.
+    Raises ValueError for an odd number of electrons without an unpaired one, and the reverse.
+    """
+    return Molecule(
+        name=name,
+        symbols=tuple(atom.GetSymbol() for atom in mol.GetAtoms()),
+        positions=tuple(map(tuple, mol.GetConformer().GetPositions().round(_DECIMALS).tolist())),
+        charge=sum(atom.GetFormalCharge() for atom in mol.GetAtoms()),
+        multiplicity=sum(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()) + 1,
+        smiles=smiles,
+        inchikey=molecule_key(smiles),
+        path=path,
+    )
+
+
+def read_smi(path: str | Path) -> Iterator[tuple[int, Molecule | MoleculeFileError]]:
+    """Line index and molecule, or its error, of each line ``SMILES [name]`` of a file.
+
+    Further columns, blank lines and lines that start with # are skipped; without a name the molecule is called
+    <file>_<line number>. Raises MoleculeFileError for a file that is not text.
+    """
+    for index, line in enumerate(text_lines(path)):
+        fields = line.split()
+        if not fields or fields[0].startswith("#"):
+            continue
+        name = fields[1] if len(fields) > 1 else f"{Path(path).stem}_{index + 1}"
+        try:
+            yield index, molecule_from_conformer(conformer(fields[0]), name, fields[0])
+        except ValueError as error:
+            yield index, line_error(path, index, str(error))

@@ -1,0 +1,96 @@
+"""What `mlguess bench --suite` runs: quick, standard and full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from pyscf_mlguess.benchmark.guesses import CLASSICAL
+from pyscf_mlguess.benchmark.molecules import load_set
+from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.benchmark.runner import Batch
+
+LEARNED = "ml"
+_MAIN = ("minao", "pre-scf", LEARNED, "exact-fit")
+_SHORT = ("minao", LEARNED, "exact-fit")
+_ALL = (*CLASSICAL, "projected:sto-3g", "pre-scf", "pre-scf:1", LEARNED, "exact-fit", "converged")
+_ON_PATH = ("minao", "previous", "pre-scf", LEARNED)
+_UP = ("minao", "projected:def2-svp", "pre-scf", LEARNED, "exact-fit")
+_NO_ORACLE = ("minao", "pre-scf", LEARNED)
+
+# Grid level 1 for counting cycles: they hardly change with the grid, and finer grids cost several times as much.
+_PBE = Protocol(xc="pbe", grid_level=1)
+_B3LYP = Protocol(xc="b3lyp", grid_level=1)
+# For times: what users run, exact integrals on PySCF's default grid.
+_TIMED = Protocol(xc="b3lyp", density_fit=False, grid_level=3, threads=2)
+_TIMED_PBE = replace(_TIMED, xc="pbe")
+
+
+@dataclass(frozen=True)
+class Part:
+    """The first ``limit`` molecules of a shipped set (all if None), at most ``atoms`` large, at one level."""
+
+    set: str
+    protocol: Protocol
+    guesses: tuple[str, ...]
+    limit: int | None = None
+    atoms: int | None = None
+
+
+_OTHER_LEVELS = (
+    (replace(_PBE, xc="hf"), _MAIN),
+    (replace(_PBE, xc="r2scan"), _MAIN),
+    (replace(_PBE, xc="camb3lyp"), _MAIN),
+    (replace(_PBE, basis="def2-tzvp"), _UP),
+    (replace(_B3LYP, basis="6-31g*"), _MAIN),
+    (replace(_PBE, basis="cc-pvtz"), _MAIN),
+    (replace(_B3LYP, basis="6-31+g*"), _MAIN),
+)
+
+SUITES: dict[str, tuple[Part, ...]] = {
+    "quick": (
+        Part("qm9_size", _PBE, _MAIN, limit=6),
+        Part("qm9_size", _B3LYP, _SHORT, limit=4),
+        Part("ions", _PBE, _SHORT, limit=3),
+        Part("radicals", _PBE, _SHORT, limit=3),
+        Part("paracetamol", replace(_TIMED, grid_level=1), ("minao", LEARNED)),
+    ),
+    "standard": (
+        Part("qm9_size", _PBE, _ALL),
+        Part("qm9_size", _B3LYP, _SHORT),
+        Part("drug_like", _PBE, _MAIN, limit=8),
+        Part("drug_like", _B3LYP, _SHORT, limit=8),
+        *(Part(name, protocol, guesses, limit=10) for name in ("ions", "radicals", "elements", "distorted")
+          for protocol, guesses in ((_PBE, _MAIN), (_B3LYP, _SHORT))),
+        Part("path", _PBE, _ON_PATH),
+        *(Part("qm9_size", protocol, guesses, limit=8) for protocol, guesses in _OTHER_LEVELS),
+        Part("qm9_size", _TIMED, _NO_ORACLE, limit=6),
+    ),
+    "full": (
+        *(Part("qm9_size", protocol, _ALL) for protocol in (_PBE, _B3LYP)),
+        *(Part(name, protocol, _MAIN) for name in ("drug_like", "ions", "radicals", "elements", "distorted")
+          for protocol in (_PBE, _B3LYP)),
+        *(Part("path", protocol, _ON_PATH) for protocol in (_PBE, _B3LYP)),
+        *(Part(name, protocol, guesses) for name in ("qm9_size", "drug_like") for protocol, guesses in _OTHER_LEVELS),
+        Part("large", _PBE, _MAIN),
+        Part("large", _B3LYP, _SHORT),
+        Part("qm9_size", _TIMED, _NO_ORACLE),
+        Part("drug_like", _TIMED, _NO_ORACLE),
+        Part("drug_like", _TIMED_PBE, _NO_ORACLE),
+        Part("drug_like", replace(_TIMED, basis="def2-tzvp"), _NO_ORACLE, atoms=40),
+    ),
+}
+
+
+def batches(name: str, learned: tuple[str, ...] = (LEARNED,)) -> Iterator[Batch]:
+    """The batches of a suite, with ``learned`` in the place of the default model.
+
+    Raises ValueError for an unknown suite.
+    """
+    if name not in SUITES:
+        raise ValueError(f"unknown suite {name!r}; known are {', '.join(SUITES)}")
+    for part in SUITES[name]:
+        molecules, _ = load_set(part.set)
+        chosen = [molecule for molecule in molecules if len(molecule.symbols) <= (part.atoms or float("inf"))]
+        guesses = (model for guess in part.guesses for model in (learned if guess == LEARNED else (guess,)))
+        yield Batch(part.set, tuple(chosen[:part.limit]), part.protocol, tuple(guesses))
