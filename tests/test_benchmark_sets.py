@@ -99,10 +99,10 @@ def test_training_molecules_are_recognised(tmp_path):
     from pyscf_mlguess.benchmark.sets.training_molecules import TrainingMolecules
 
     by_name = {m.name: m for stem in ("qm9_size", "ions", "elements") for m in load_set(stem)[0]}
-    (tmp_path / "list.smi").write_text(f"{by_name['phenyl_azide'].smiles}\t0\n")
+    (tmp_path / "list.smi").write_text(f"{by_name['2-nitrothiophene'].smiles}\t0\n")
     (tmp_path / "list.xyz").write_text(
         "5\ncharge=0 multiplicity=1 name=XYZ001\nV 0 0 0\nCl 0 0 2\nCl 0 2 0\nCl 2 0 0\nO -2 0 0\n"
         '3\ncharge=1 multiplicity=1 name="O=[N+]=O/0"\nO 0 0 1\nN 0 0 0\nO 0 0 -1\n')
     training = TrainingMolecules(tmp_path, [])
     assert {name for name, molecule in by_name.items() if molecule in training} == {
-        "phenyl_azide", "vanadium_oxytrichloride"} | ({"nitronium"} & set(by_name))
+        "2-nitrothiophene", "vanadium_oxytrichloride"} | ({"nitronium"} & set(by_name))

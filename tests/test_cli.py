@@ -1,31 +1,17 @@
 """The commands answer, and say clearly what was wrong with their input."""
 
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from command_line import WATER, assert_clear_error, mlguess
 
 import pyscf_mlguess
 from pyscf_mlguess import cli
-from pyscf_mlguess.cli import app
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("demo", "predict", "info", "train", "bench", "timing")
-WATER = "3\ncharge=0 multiplicity=1\nO 0 0 0\nH 0 0.757 0.587\nH 0 -0.757 0.587\n"
-
-
-def mlguess(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def assert_clear_error(result, *parts):
-    assert result.exit_code == 1
-    assert isinstance(result.exception, SystemExit), result.exception
-    for part in ("error: ", *parts):
-        assert part in result.output
 
 
 @pytest.fixture
@@ -45,29 +31,6 @@ def test_help_lists_every_command():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command(command):
     assert mlguess(command, "--help").exit_code == 0
-
-
-def test_bench_prints_and_writes_its_table(water, tmp_path):
-    arguments = ("bench", "--molecules", water, "--guess", "minao", "--guess", "atom", "--xc", "hf",
-                 "--basis", "sto-3g", "--no-density-fit", "--output", tmp_path / "bench.jsonl",
-                 "--report", tmp_path / "bench.md")
-    result = mlguess(*arguments)
-    assert result.exit_code == 0, result.output
-    assert "### HF/sto-3g" in result.output and "| atom | 1 |" in result.output
-    assert (tmp_path / "bench.md").read_text().strip() in result.output
-    rows = (tmp_path / "bench.jsonl").read_text()
-    assert [json.loads(row)["guess"] for row in rows.splitlines()] == ["minao", "atom"]
-    assert mlguess(*arguments).exit_code == 0
-    assert (tmp_path / "bench.jsonl").read_text() == rows
-
-
-def test_bench_with_bad_input(water, tmp_path):
-    output = ("--output", tmp_path / "bench.jsonl")
-    assert_clear_error(mlguess("bench", "--molecules", tmp_path / "none.xyz", *output), "none.xyz")
-    assert_clear_error(mlguess("bench", "--molecules", water, "--guess", "minnao", *output), "minnao", "huckel")
-    assert_clear_error(mlguess("bench", "--molecules", water, "--guess", "atom", "--xc", "pbee", *output), "pbee")
-    water.write_text(WATER.replace("H 0 0.757", "H 0 0,757"))
-    assert_clear_error(mlguess("bench", "--molecules", water, "--guess", "atom", *output), "water.xyz, line 4", "0,757")
 
 
 def test_timing_of_small_molecules_only(water):

@@ -23,7 +23,7 @@ def append_row(path: str | Path, row: dict) -> None:
 
 
 def read_rows(path: str | Path) -> list[dict]:
-    """All complete rows, [] for a missing file; an unfinished last line (a kill) is cut off the file.
+    """One row per run, [] for a missing file; an unfinished last line (a kill) is cut off the file.
 
     Raises ValueError naming file and line for anything else that is not a row.
     """
@@ -34,12 +34,11 @@ def read_rows(path: str | Path) -> list[dict]:
     complete = data[: data.rfind(b"\n") + 1]
     if len(complete) < len(data):
         os.truncate(path, len(complete))
-    rows = []
+    rows = {}
     for number, line in enumerate(complete.splitlines(), start=1):
         try:
             row = json.loads(line)
-            row_key(row)
+            rows.setdefault(row_key(row), row)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{path}, line {number}: not a benchmark result; name another output file") from None
-        rows.append(row)
-    return rows
+    return list(rows.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -67,8 +68,6 @@ def run_benchmark(batches: list[Batch], output: str | Path, jobs: int = 1, progr
             raise ValueError(f"the guess {PREVIOUS!r} needs frames of a path, and {batch.set} has none (path= in xyz)")
     done = {row_key(row) for row in read_rows(output)}
     tasks = [task for batch in batches for task in _tasks(batch, done)]
-    # Molecules of one thread count run side by side; runs of several threads are for times, and come last.
-    tasks.sort(key=lambda task: task.protocol.threads)
     total = sum(len(guesses) for task in tasks for _, guesses in task.frames)
     with tqdm(total=total, desc="bench", unit="run", disable=not progress) as bar:
         for threads, group in groupby(tasks, key=lambda task: task.protocol.threads):
@@ -77,14 +76,16 @@ def run_benchmark(batches: list[Batch], output: str | Path, jobs: int = 1, progr
 
 
 def _tasks(batch: Batch, done: set) -> Iterator[_Task]:
+    """What is missing of a batch; adds it to ``done``, so that no later batch runs it again."""
     for _, group in groupby(enumerate(batch.molecules), key=lambda item: item[1].path or item[0]):
         frames = [molecule for _, molecule in group]
         missing = []
         for molecule in frames:
             # The first frame has none before it.
             guesses = [guess for guess in batch.guesses if guess != PREVIOUS or molecule is not frames[0]]
-            missing.append((molecule, tuple(guess for guess in guesses if row_key(
-                _identity(batch.set, molecule, guess, batch.protocol)) not in done)))
+            keys = {row_key(_identity(batch.set, molecule, guess, batch.protocol)): guess for guess in guesses}
+            missing.append((molecule, tuple(guess for key, guess in keys.items() if key not in done)))
+            done.update(keys)
         if any(guesses for _, guesses in missing):
             yield _Task(batch.set, tuple(missing), batch.protocol)
 
@@ -100,11 +101,17 @@ def _execute(tasks, output, jobs, threads):
         raise ValueError(f"{jobs} jobs need joblib: pip install 'pyscf-mlguess[train]'") from None
     with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
         yield from joblib.Parallel(return_as="generator_unordered")(
-            joblib.delayed(_count_task)(task, output) for task in tasks)
+            joblib.delayed(_count_task)(task, output, os.getpid()) for task in tasks)
 
 
-def _count_task(task, output):
-    return sum(run_task(task, output))
+def _count_task(task, output, parent):
+    runs, count = run_task(task, output), 0
+    while os.getppid() == parent:
+        if next(runs, None) is None:
+            return count
+        count += 1
+    # The command was killed. Started again, it goes on from what is written, and must not meet this process.
+    os._exit(1)
 
 
 def run_task(task: _Task, output: str | Path) -> Iterator[int]:

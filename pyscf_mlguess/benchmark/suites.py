@@ -56,15 +56,16 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("paracetamol", replace(_TIMED, grid_level=1), ("minao", LEARNED)),
     ),
     "standard": (
-        Part("qm9_size", _PBE, _ALL),
-        Part("qm9_size", _B3LYP, _SHORT),
-        Part("drug_like", _PBE, _MAIN, limit=8),
-        Part("drug_like", _B3LYP, _SHORT, limit=8),
-        *(Part(name, protocol, guesses, limit=10) for name in ("ions", "radicals", "elements", "distorted")
-          for protocol, guesses in ((_PBE, _MAIN), (_B3LYP, _SHORT))),
+        Part("qm9_size", _PBE, _ALL, limit=20),
+        Part("qm9_size", _PBE, _SHORT),
+        Part("qm9_size", _B3LYP, _SHORT, limit=20),
+        Part("drug_like", _PBE, _MAIN, limit=6),
+        *(Part(name, _PBE, _MAIN, limit=10) for name in ("ions", "radicals", "elements", "distorted")),
         Part("path", _PBE, _ON_PATH),
-        *(Part("qm9_size", protocol, guesses, limit=8) for protocol, guesses in _OTHER_LEVELS),
         Part("qm9_size", _TIMED, _NO_ORACLE, limit=6),
+        *(Part("qm9_size", protocol, guesses, limit=8) for protocol, guesses in _OTHER_LEVELS),
+        *(Part(name, _B3LYP, _SHORT, limit=10) for name in ("ions", "radicals", "elements", "distorted")),
+        Part("drug_like", _B3LYP, _SHORT, limit=6),
     ),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_PBE, _B3LYP)),

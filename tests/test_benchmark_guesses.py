@@ -1,0 +1,149 @@
+"""Every guess starts from what it says, and its own work is counted."""
+
+import types
+
+import numpy as np
+import pytest
+from benchmark_runs import H2, HF_STO3G, OH, WATER, run
+
+import pyscf_mlguess
+from pyscf_mlguess.benchmark import guesses
+from pyscf_mlguess.benchmark.guesses import CLASSICAL, Start, check_guess, initial_density
+from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.benchmark.report import markdown
+from pyscf_mlguess.benchmark.summary import summarise
+from pyscf_mlguess.gate import Refusal
+
+PBE = Protocol(basis="def2-svp", grid_level=0)
+IODINE = Molecule("HI", ("H", "I"), ((0.0, 0.0, 0.0), (0.0, 0.0, 1.61)))
+
+
+def test_all_guesses_of_pyscf_reach_the_same_energy():
+    protocol = Protocol(xc="pbe", basis="sto-3g", density_fit=False, grid_level=0)
+    energies = [run(WATER, guess, protocol)[0]["energy"] for guess in CLASSICAL]
+    assert np.ptp(energies) < 1e-8
+
+
+def test_tags_of_the_guess_reach_the_scf(monkeypatch):
+    seen = []
+    mf_class = type(HF_STO3G.mean_field(WATER.mol("sto-3g")))
+    scf = mf_class.scf
+    monkeypatch.setattr(mf_class, "scf", lambda self, dm0, **kwargs: seen.append(dm0) or scf(self, dm0, **kwargs))
+    run(WATER, "huckel")
+    assert hasattr(seen[-1], "mo_coeff")  # the ones before are free atoms
+
+
+@pytest.mark.parametrize("xc, builds", [("pbe", False), ("pbe0", True)])
+def test_exchange_of_the_pre_scf_counts_where_the_scf_is_density_fitted(xc, builds):
+    protocol = Protocol(xc=xc, basis="def2-svp", grid_level=1)
+    minao, _ = run(WATER, "minao", protocol)
+    row, _ = run(WATER, "pre-scf", protocol)
+    assert row["error"] is None and row["cheap_iterations"] > 3
+    assert row["cycles"] < minao["cycles"] and row["energy"] == pytest.approx(minao["energy"], abs=1e-8)
+    assert row["guess_builds"] == (row["cheap_iterations"] + 2 if builds else 0)
+    assert 0 < row["wall"]["cheap"] <= row["wall"]["guess"]
+
+
+def test_pre_scf_of_exact_integrals_counts_as_time():
+    row, _ = run(WATER, "pre-scf:1", Protocol(xc="b3lyp", basis="def2-svp", density_fit=False, grid_level=0))
+    assert row["error"] is None and row["guess_builds"] == 0 and row["cheap_iterations"] > 3
+
+
+@pytest.mark.parametrize("molecule", [WATER, OH])
+def test_a_projected_density_is_that_of_orthonormal_orbitals(molecule):
+    mf = PBE.mean_field(molecule.mol("def2-svp"))
+    dm = initial_density(mf, "projected:sto-3g", Start(molecule, PBE))
+    ovlp = mf.get_ovlp()
+    for spin in [dm / 2] if dm.ndim == 2 else dm:
+        assert spin @ ovlp @ spin == pytest.approx(spin, abs=1e-10)
+    assert np.einsum("...ij,ji", dm, ovlp).sum() == pytest.approx(mf.mol.nelectron)
+
+
+def test_projecting_on_the_same_basis_is_an_oracle():
+    row, _ = run(WATER, "projected:def2-svp", PBE)
+    assert row["cycles"] <= 3 and row["guess_builds"] == 0 and row["cheap_iterations"] > 3
+
+
+def test_a_basis_of_other_core_potentials_is_not_projected():
+    row, _ = run(IODINE, "projected:sto-3g", PBE)
+    assert "different core potentials" in row["error"]
+
+
+def test_the_converged_density_takes_one_cycle():
+    _, dm = run(WATER, "minao", PBE)
+    row, _ = run(WATER, "converged", PBE, converged=dm)
+    assert row["cycles"] == 1 and abs(row["initial_energy"] - row["energy"]) < 1e-8
+    assert row["initial_gradient"] < 1e-3
+
+
+def test_exact_fit_is_better_than_minao():
+    minao, dm = run(WATER, "minao", PBE)
+    oracle, _ = run(WATER, "exact-fit", PBE, converged=dm)
+    assert oracle["error"] is None
+    assert oracle["cycles"] < minao["cycles"]
+    assert oracle["energy"] == pytest.approx(minao["energy"], abs=1e-8)
+
+
+@pytest.mark.parametrize("guess, whose", [("exact-fit", "this molecule"), ("converged", "this molecule"),
+                                          ("previous", "the frame before")])
+def test_a_missing_density_fails_as_such(guess, whose):
+    row, _ = run(WATER, guess)
+    assert row["error"] == f"RuntimeError: the SCF of {whose} from minao did not converge"
+
+
+def test_a_refused_guess_runs_from_minao_and_says_so(monkeypatch):
+    def refuse(mf, key):
+        raise Refusal("not today")
+
+    monkeypatch.setattr(pyscf_mlguess, "pipeline", types.SimpleNamespace(initial_density_matrix=refuse), raising=False)
+    row, _ = run(WATER, "ml")
+    minao, _ = run(WATER, "minao")
+    assert row["converged"] and row["cycles"] == minao["cycles"]
+    assert "not today" in row["refused"]
+    assert summarise([minao, row])[1].refused == 1
+    assert f"water, ml [{row['weights']}]: refused, " in markdown([minao, row])
+
+
+def test_stages_of_a_learned_guess_are_timed():
+    row, _ = run(WATER, "ml", PBE)
+    wall = row["wall"]
+    assert row["refused"] is None and len(row["weights"]) == 8
+    assert wall["model"] > 0 and wall["route"] > 0 and wall["model"] + wall["route"] <= wall["guess"]
+
+
+def test_rows_tell_whether_the_model_knows_the_molecule(monkeypatch):
+    water, strange = (Molecule(name, WATER.symbols, WATER.positions, inchikey=key) for name, key in (
+        ("water", "XLYOFNOQVPJJNP-UHFFFAOYSA-N"), ("strange", "NOTAMOLECULEAT-UHFFFAOYSA-N")))
+    assert run(water, "ml", PBE)[0]["trained_on"] is True
+    assert run(strange, "ml", PBE)[0]["trained_on"] is False
+    assert run(WATER, "ml", PBE)[0]["trained_on"] is None
+    assert run(water, "minao")[0]["trained_on"] is None
+
+
+@pytest.mark.parametrize("guess", ["minao2", "exactfit", "", "projected", "previous:1"])
+def test_an_unknown_guess_is_named(guess):
+    with pytest.raises(ValueError, match="unknown guess"):
+        check_guess(guess, HF_STO3G)
+
+
+@pytest.mark.parametrize("guess, message", [
+    ("pre-scf:x", "grid level from 0 to 9, found 'x'"), ("pre-scf:12", "found '12'"),
+    ("projected:nonsense", "does not know the basis 'nonsense'"), ("vsap", "not for hf"), ("ml:nonsense", "nonsense")])
+def test_a_wrong_argument_is_named(guess, message):
+    with pytest.raises(ValueError, match=message):
+        check_guess(guess, HF_STO3G)
+
+
+def test_every_known_guess_passes_the_check():
+    for guess in (*CLASSICAL, "pre-scf", "pre-scf:1", "projected:sto-3g", "previous", "converged", "exact-fit", "ml",
+                  "ml-unchecked"):
+        check_guess(guess, PBE)
+    assert [guesses.needs_converged(g) for g in ("converged", "exact-fit", "ml")] == [True, True, False]
+
+
+def test_hydrogen_without_beta_electrons_is_projected():
+    atom = Molecule("H", ("H",), ((0.0, 0.0, 0.0),), multiplicity=2)
+    row, _ = run(atom, "projected:sto-3g", Protocol(xc="hf", basis="def2-svp"))
+    assert row["converged"] and row["energy"] == pytest.approx(run(atom, "minao", Protocol(xc="hf"))[0]["energy"])
+    assert run(H2, "projected:sto-3g")[0]["converged"]

@@ -1,0 +1,153 @@
+"""A suite loses and repeats no run, and what fails in it is counted and listed."""
+
+import json
+import types
+
+import numpy as np
+import pytest
+from benchmark_runs import H2, HF_STO3G, WATER, run, run_all
+
+import pyscf_mlguess
+from pyscf_mlguess.benchmark import guesses, runner
+from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.benchmark.report import markdown
+from pyscf_mlguess.benchmark.results import append_row, read_rows
+from pyscf_mlguess.benchmark.summary import summarise
+
+PATH = [Molecule(f"H2_{x}", H2.symbols, ((0.0, 0.0, 0.0), (0.0, 0.0, x)), path="stretch") for x in (0.74, 0.75, 0.76)]
+
+
+def test_unconverged_counts_as_max_cycle_and_is_listed():
+    protocol = Protocol(xc="hf", basis="sto-3g", density_fit=False, max_cycle=2)
+    row, dm = run(WATER, "minao", protocol)
+    assert dm is None and not row["converged"] and row["energy"] is None and row["cycles"] == 2
+    assert len(row["curve"]) == 2 and row["wall"]["scf"] > 0
+    assert summarise([row])[0].failures == 1
+    assert "- water, minao: not converged in 2 cycles" in markdown([row])
+
+
+def test_a_guess_that_raises_counts_as_max_cycle_and_is_listed(monkeypatch):
+    def fail(mf, guess, start):
+        raise RuntimeError("no such luck")
+
+    monkeypatch.setattr(runner, "initial_density", fail)
+    row, _ = run(WATER, "atom")
+    assert row["cycles"] == 50 and row["error"] == "RuntimeError: no such luck"
+    assert "- water, atom: failed, RuntimeError: no such luck" in markdown([row | {"guess": "minao"}, row])
+
+
+def test_resumes_after_a_kill_without_losing_or_repeating_a_run(tmp_path):
+    output = tmp_path / "bench.jsonl"
+    run_all([H2, WATER], ["minao", "atom"], output)
+    before = output.read_text().splitlines()
+    assert len(before) == 4
+    output.write_text("\n".join(before)[:-30])  # as a kill within a write leaves it
+    run_all([H2, WATER], ["minao", "atom", "huckel"], output)
+    after = output.read_text().splitlines()
+    assert after[:3] == before[:3]
+    runs = sorted((row["molecule"], row["guess"]) for row in map(json.loads, after))
+    assert runs == [(m, g) for m in ("H2", "water") for g in ("atom", "huckel", "minao")]
+
+
+def test_a_finished_suite_runs_nothing(tmp_path, monkeypatch):
+    output = tmp_path / "bench.jsonl"
+    run_all([H2], ["minao"], output)
+    monkeypatch.setattr(runner, "run_guess", lambda *_: pytest.fail("ran again"))
+    run_all([H2], ["minao"], output)
+
+
+def test_another_geometry_or_protocol_is_another_run(tmp_path):
+    output = tmp_path / "bench.jsonl"
+    moved = Molecule("H2", H2.symbols, ((0.0, 0.0, 0.0), (0.0, 0.0, 0.8)))
+    for molecule, protocol in [(H2, HF_STO3G), (moved, HF_STO3G), (H2, Protocol(xc="hf", basis="sto-3g"))]:
+        run_all([molecule], ["minao"], output, protocol)
+    assert len(read_rows(output)) == 3
+
+
+def test_retrained_weights_are_run_again(tmp_path, monkeypatch):
+    output = tmp_path / "bench.jsonl"
+    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key: mf.get_init_guess(key="minao"))
+    monkeypatch.setattr(pyscf_mlguess, "pipeline", minao, raising=False)
+    for digest in ("a" * 64, "b" * 64, "b" * 64):
+        model = types.SimpleNamespace(card={"sha256": digest})
+        monkeypatch.setattr(guesses, "load_model", lambda name, model=model: model)
+        run_all([H2], ["minao", "ml"], output)
+    assert [s.guess for s in summarise(read_rows(output))] == ["minao", "ml [aaaaaaaa]", "ml [bbbbbbbb]"]
+
+
+def test_jobs_give_the_same_rows(tmp_path):
+    pytest.importorskip("joblib")
+    rows = []
+    for jobs in (1, 2):
+        output = tmp_path / f"{jobs}.jsonl"
+        run_all([H2, WATER], ["minao"], output, jobs=jobs)
+        rows.append(sorted((r["molecule"], r["cycles"], round(r["energy"], 8)) for r in read_rows(output)))
+    assert rows[0] == rows[1]
+
+
+def test_a_molecule_that_fails_does_not_end_the_suite(tmp_path):
+    output = tmp_path / "bench.jsonl"
+    collided = Molecule("collided", ("H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0)))
+    run_all([collided, H2], ["minao"], output)
+    failed, ran = read_rows(output)
+    assert not failed["converged"] and failed["cycles"] == 50
+    assert ran["converged"]
+
+
+def test_nothing_runs_after_an_unknown_guess(tmp_path):
+    with pytest.raises(ValueError, match="unknown guess"):
+        run_all([H2], ["minao", "minao2"], tmp_path / "bench.jsonl")
+    assert not (tmp_path / "bench.jsonl").exists()
+
+
+@pytest.mark.parametrize("protocol, named", [
+    (Protocol(xc="nonsense", basis="sto-3g"), "NONSENSE"), (Protocol(basis="nonsense"), "nonsense")])
+def test_an_unknown_level_is_refused_before_anything_runs(tmp_path, protocol, named):
+    with pytest.raises(ValueError, match=named):
+        run_all([H2], ["minao"], tmp_path / "bench.jsonl", protocol)
+
+
+def test_a_file_of_something_else_is_not_appended_to(tmp_path):
+    output = tmp_path / "bench.jsonl"
+    append_row(output, {"molecule": "H2"})
+    with pytest.raises(ValueError, match="bench.jsonl, line 1"):
+        read_rows(output)
+
+
+def test_frames_of_a_path_start_from_the_one_before(tmp_path):
+    output = tmp_path / "bench.jsonl"
+    run_all(PATH, ["minao", "previous"], output)
+    rows = read_rows(output)
+    assert [r["molecule"] for r in rows if r["guess"] == "previous"] == ["H2_0.75", "H2_0.76"]
+    errors = {r["molecule"]: r["initial_energy"] - r["energy"] for r in rows if r["guess"] == "previous"}
+    assert all(r["error"] is None for r in rows) and max(map(abs, errors.values())) < 0.02
+    energies = {r["molecule"]: r["energy"] for r in rows if r["guess"] == "minao"}
+    assert energies["H2_0.75"] == pytest.approx(
+        next(r["energy"] for r in rows if r["guess"] == "previous" and r["molecule"] == "H2_0.75"), abs=1e-8)
+
+
+def test_a_path_resumes_in_its_middle(tmp_path):
+    output, whole = tmp_path / "bench.jsonl", tmp_path / "whole.jsonl"
+    run_all(PATH, ["minao", "previous"], whole)
+    lines = whole.read_text().splitlines(keepends=True)
+    output.write_text("".join(lines[:2]))
+    run_all(PATH, ["minao", "previous"], output)
+
+    def results(path):
+        return [(r["molecule"], r["guess"], r["cycles"], round(r["initial_energy"], 7)) for r in read_rows(path)]
+
+    assert results(output) == results(whole)
+
+
+def test_previous_needs_a_path(tmp_path):
+    with pytest.raises(ValueError, match="needs frames of a path, and small has none"):
+        run_all([H2], ["minao", "previous"], tmp_path / "bench.jsonl")
+
+
+def test_oracles_run_when_minao_is_there_already(tmp_path):
+    output = tmp_path / "bench.jsonl"
+    run_all([WATER], ["minao"], output)
+    run_all([WATER], ["minao", "converged"], output)
+    minao, oracle = read_rows(output)
+    assert oracle["cycles"] == 1 < minao["cycles"] and np.isclose(oracle["energy"], minao["energy"], atol=1e-9)
