@@ -28,7 +28,8 @@ stretched = dft.UKS(gto.M(atom="H 0 0 0; H 0 0 2.5", basis="def2-svp", verbose=0
 stretched.init_guess = "ml"
 stretched.init_guess_breaksym = "mix"
 stretched.kernel()
-print(f"stretched H2     {stretched.cycles:3d} cycles   E = {stretched.e_tot:.9f} Eh, <S^2> = {stretched.spin_square()[0]:.2f}")
+spin_square, _ = stretched.spin_square()
+print(f"stretched H2     {stretched.cycles:3d} cycles   E = {stretched.e_tot:.9f} Eh, <S^2> = {spin_square:.2f}")
 
 # Generalised Hartree-Fock is not served yet: minao takes over and says so.
 ghf = scf.GHF(gto.M(atom=water, basis="def2-svp", verbose=0))

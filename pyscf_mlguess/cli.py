@@ -26,9 +26,9 @@ def demo() -> None:
     """Compare the learned guess with PySCF's default on paracetamol, PBE/def2-SVP with density fitting."""
     from pyscf import lib
 
+    from pyscf_mlguess.benchmark.guesses import Start, check_guess
     from pyscf_mlguess.benchmark.molecules import load_set
     from pyscf_mlguess.benchmark.protocol import Protocol
-    from pyscf_mlguess.benchmark.guesses import Start, check_guess
     from pyscf_mlguess.benchmark.runner import run_guess
 
     protocol = Protocol(xc=_DEMO_XC, basis=_DEMO_BASIS, threads=lib.num_threads())

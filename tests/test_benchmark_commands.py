@@ -107,7 +107,8 @@ def test_resumes_after_sigkill(water, tmp_path, jobs):
     arguments = ("bench", "--molecules", water, "--guess", "minao", *HF, "--output", output)
     if jobs > 1:
         pytest.importorskip("joblib")
-    command = [sys.executable, "-c", "from pyscf_mlguess.cli import app; app()", *map(str, arguments), "--jobs", str(jobs)]
+    command = [sys.executable, "-c", "from pyscf_mlguess.cli import app; app()", *map(str, arguments),
+               "--jobs", str(jobs)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                env=os.environ | {"OMP_NUM_THREADS": "1"})
     while process.poll() is None and not (output.exists() and output.stat().st_size > 10):

@@ -10,7 +10,8 @@ BAD = {
     "radical cation of few atoms": ("N 0 0 0; H 0 1.02 0; H .885 -.51 0; H -.885 -.51 0", 1, 1),
     "ionic, half of it unknown": ("Li 0 0 0; F 0 0 1.56", 0),
     "small gap": ("C 0 0 0; C 0 0 1.24", 0),
-    "transition metal": ("Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25", 0),
+    "transition metal": (
+        "Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25", 0),
 }
 GOOD = {
     "water": ("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 0),
@@ -20,7 +21,8 @@ GOOD = {
 
 
 def mean_field(atoms, spin, charge=0):
-    return dft.KS(gto.M(atom=atoms, basis="def2-svp", ecp="def2-svp", spin=spin, charge=charge, verbose=0), xc="pbe").density_fit()
+    mol = gto.M(atom=atoms, basis="def2-svp", ecp="def2-svp", spin=spin, charge=charge, verbose=0)
+    return dft.KS(mol, xc="pbe").density_fit()
 
 
 @pytest.mark.parametrize("case", BAD)

@@ -15,6 +15,7 @@ AMMONIA = "N 0 0 0.1; H 0 0.94 -0.27; H 0.81 -0.47 -0.27; H -0.81 -0.47 -0.27"
 
 
 METHYL = "C 0 0 0; H 0 1.08 0; H .935 -.54 0.1; H -.935 -.54 0"
+TWISTED_ETHYLENE = "C 0 0 0; C 0 0 1.45; H 0.92 0 -0.55; H -0.92 0 -0.55; H 0 0.92 2; H 0 -0.92 2"
 IODOMETHANE = "I 0 0 0; C 0 0 2.15; H 1.03 0 2.5; H -0.51 0.89 2.5; H -0.51 -0.89 2.5"
 
 
@@ -43,7 +44,7 @@ CASES = {
     "UKS radical": lambda: dft.UKS(molecule(METHYL, spin=1), xc="pbe"),
     "ROHF radical": lambda: scf.ROHF(molecule(METHYL, spin=1)),
     "ROKS radical": lambda: dft.ROKS(molecule(METHYL, spin=1), xc="pbe"),
-    "UKS triplet": lambda: dft.UKS(molecule("C 0 0 0; C 0 0 1.45; H 0.92 0 -0.55; H -0.92 0 -0.55; H 0 0.92 2; H 0 -0.92 2", spin=2), xc="pbe"),
+    "UKS triplet": lambda: dft.UKS(molecule(TWISTED_ETHYLENE, spin=2), xc="pbe"),
     "density fitting, hybrid": lambda: dft.RKS(molecule(), xc="pbe0").density_fit(),
     "density fitting, no exact exchange": lambda: dft.RKS(molecule(), xc="pbe").density_fit(),
     "newton": lambda: scf.RHF(molecule()).newton(),

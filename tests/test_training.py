@@ -13,7 +13,15 @@ from pyscf_mlguess.training import train as training
 from pyscf_mlguess.training.reference import read_entry, read_names
 from pyscf_mlguess.training.solver import Design, Problem, solve
 from pyscf_mlguess.training.split import canonical_smiles, split_of
-from pyscf_mlguess.training.targets import GAP_FLOOR, _virtual_orbitals, make_target, prepare_targets, read_target, target_path
+from pyscf_mlguess.training.targets import (
+    GAP_FLOOR,
+    _virtual_orbitals,
+    make_target,
+    prepare_targets,
+    read_target,
+    target_path,
+)
+
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory):

@@ -63,7 +63,7 @@ def model_of(guess: str) -> str | None:
 
 
 def check_guess(guess: str, protocol: Protocol) -> None:
-    """Raise ValueError for an unknown name, for which PySCF would run minao in silence; load the model of a learned one."""
+    """Load the model of a learned guess; raise ValueError for an unknown name, which PySCF takes for minao in silence."""
     family, _, argument = guess.partition(":")
     if model_of(guess):
         weights_of(guess)
@@ -125,7 +125,7 @@ def pre_scf(mf: scf.hf.SCF, protocol: Protocol, grid_level: int) -> np.ndarray:
 
 
 def projected(mf: scf.hf.SCF, molecule: Molecule, protocol: Protocol, basis: str) -> np.ndarray:
-    """Density matrix of the occupied orbitals of an SCF in ``basis``, projected on the basis of ``mf`` and orthonormalised."""
+    """Density matrix of the occupied orbitals of an SCF in ``basis``, projected and Loewdin-orthonormalised."""
     small = protocol.mean_field(molecule.mol(basis))
     if small.mol.nelectron != mf.mol.nelectron:
         raise RuntimeError(f"{basis} and {protocol.basis} have different core potentials for this molecule")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def row_key(row: dict) -> tuple:
-    """Set, molecule with its geometry, guess with its weights, and protocol: two rows of the same key are the same run."""
+    """Set, molecule and geometry, guess and weights, protocol: two rows of the same key are the same run."""
     protocol = tuple(sorted(row["protocol"].items()))
     return row["set"], row["molecule"], row["fingerprint"], row["guess"], row["weights"], protocol
 

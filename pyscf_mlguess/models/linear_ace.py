@@ -69,7 +69,8 @@ class LinearAce:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Everything but the card as named float32 arrays."""
-        named = {f"coupling/{l1}/{l2}/{l}": c for (l1, l2, l), c in next(iter(self.features.values())).couplings.items()}
+        couplings = next(iter(self.features.values())).couplings
+        named = {f"coupling/{l1}/{l2}/{l}": c for (l1, l2, l), c in couplings.items()}
         for element, features in self.features.items():
             for kind in ("singles", "pairs"):
                 for l, contraction in getattr(features, kind).items():

@@ -1,9 +1,9 @@
 """Regularised least squares for linear density models by preconditioned conjugate gradients.
 
-Minimises  sum_mol d^T Q d / E_mol + ridge |W|^2,  d = predicted - target,  with Q from
-``targets`` and E_mol the loss of free atoms, so that every molecule weighs the same.  The whole molecule enters at once: coefficients of a non-orthogonal
-basis cannot be regressed one by one.  Weights act on outputs scaled by the covariance of
-the training targets, which makes the ridge a Gaussian prior.
+Minimises  sum_mol d^T Q d / E_mol + ridge |W|^2,  d = predicted - target,  with Q from ``targets`` and E_mol the
+loss of free atoms, so that every molecule weighs the same.  The whole molecule enters at once: coefficients of a
+non-orthogonal basis cannot be regressed one by one.  Weights act on outputs scaled by the covariance of the training
+targets, which makes the ridge a Gaussian prior.
 """
 
 from __future__ import annotations

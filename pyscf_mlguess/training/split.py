@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rdkit.Chem import Mol
 
+SPLITS = ("train", "validation", "test")
 _SHARE = 20  # one molecule in twenty each for test and validation
 
 

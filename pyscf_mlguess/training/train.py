@@ -24,7 +24,7 @@ from pyscf_mlguess.training.dataset import (
 from pyscf_mlguess.training.features import fold
 from pyscf_mlguess.training.reference import read_names
 from pyscf_mlguess.training.solver import solve
-from pyscf_mlguess.training.split import canonical_smiles, molecule_key, split_of
+from pyscf_mlguess.training.split import SPLITS, canonical_smiles, molecule_key, split_of
 from pyscf_mlguess.training.targets import prepare_targets
 
 log = logging.getLogger(__name__)
@@ -49,9 +49,10 @@ def train(reference: str | Path, output: str | Path, cache: str | Path, jobs: in
     folders = {source: Path(cache) / f"{Path(source).stem}.targets" for source in (reference, SMALL_MOLECULES)}
     for source, folder in folders.items():
         prepare_targets(source, folder, basis, jobs, progress)
-    training, validation = (load_targets(folders[reference], [n for n, s in read_names(reference) if split_of(s) == split],
-                                         progress) for split in ("train", "validation"))
-    held_out = {canonical_smiles(s) for _, s in read_names(reference) if split_of(s) != "train"}
+    entries = {split: [(n, s) for n, s in read_names(reference) if split_of(s) == split] for split in SPLITS}
+    training, validation = (load_targets(folders[reference], [name for name, _ in entries[split]], progress)
+                            for split in ("train", "validation"))
+    held_out = {canonical_smiles(s) for split in ("validation", "test") for _, s in entries[split]}
     names = [n for n, s in read_names(SMALL_MOLECULES) if canonical_smiles(s) not in held_out]
     small = load_targets(folders[SMALL_MOLECULES], names, progress)
     for target in small:
