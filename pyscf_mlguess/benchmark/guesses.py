@@ -63,7 +63,7 @@ def model_of(guess: str) -> str | None:
 
 
 def check_guess(guess: str, protocol: Protocol) -> None:
-    """Load the model of a learned guess; raise ValueError for an unknown name, which PySCF takes for minao in silence."""
+    """Load the model of a learned guess; raise ValueError for an unknown name, which PySCF would take for minao."""
     family, _, argument = guess.partition(":")
     if model_of(guess):
         weights_of(guess)
