@@ -9,7 +9,7 @@ import pytest
 from benchmark_rows import FITTED, GUESSES, UNFITTED, benchmark_rows, failed, row, times
 
 from pyscf_mlguess.benchmark.compare import compare
-from pyscf_mlguess.benchmark.report import markdown
+from pyscf_mlguess.benchmark.report import markdown, overview
 from pyscf_mlguess.benchmark.sections import sections
 from pyscf_mlguess.benchmark.summary import bootstrap, summarise
 
@@ -118,6 +118,17 @@ def test_markdown_prints_the_protocol_and_the_training_molecules():
 def test_overview_only_with_several_sections(two_sections):
     assert "## Overview" in markdown(two_sections)
     assert "## Overview" not in markdown(two_sections[:450])
+
+
+def test_overview_has_a_line_per_section_and_the_common_guesses():
+    rows = [row("a", "minao", 10), row("a", "ml", 8), failed("b", "ml"), row("b", "minao", 10), row("a", "atom", 12),
+            *(row("a", guess, cycles, protocol=UNFITTED) for guess, cycles in (("minao", 10), ("ml", 5))),
+            *(row("a", guess, cycles, set="other") for guess, cycles in (("minao", 10), ("ml", 5)))]
+    table = overview(sections(rows))
+    assert table.header[4:] == ["molecules", "cycles minao", "ml"]
+    assert [line[4:] for line in table.cells] == [
+        ["2", "20", "2.90 / 0.82 (1 failed)"], ["1", "10", "0.50 / 0.55"], ["1", "10", "0.50 / 0.55"]]
+    assert [line[:4] for line in table.cells][1] == ["2", "small", "B3LYP/def2-tzvp", "no"]
 
 
 def test_markdown_tables_have_equal_numbers_of_columns(two_sections):

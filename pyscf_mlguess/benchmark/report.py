@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
+from pyscf_mlguess.benchmark.guesses import BASELINE
 from pyscf_mlguess.benchmark.sections import STAGES, Section, SizeBin, TimeSplit, level, sections
 from pyscf_mlguess.benchmark.summary import ENERGY_TOLERANCE, Estimate, Summary
 
@@ -42,7 +44,8 @@ def markdown(rows: list[dict]) -> str:
     if not parts:
         blocks.append("No runs.")
     if len(parts) > 1:
-        blocks += ["## Overview", markdown_table(overview(parts))]
+        table = overview(parts)
+        blocks += [f"## {table.title}", markdown_table(table), table.note]
     for section in parts:
         blocks += [f"## {escape(section.title)}", *map(escape, facts(section))]
         for table in tables(section):
@@ -81,12 +84,29 @@ def facts(section: Section) -> list[str]:
 
 
 def overview(parts: list[Section]) -> Table:
-    """One line per section and guess."""
-    cells = [[section.molecule_set, f"{section.number}. {level(section.protocol)}", s.guess, str(s.runs),
-              interval(s.ratio_of_sums), number(s.wall_ratio, ".2f"), str(s.failures)]
-             for section in parts for s in section.summaries]
-    header = ["set", "level", "guess", "molecules", "ratio of cycles", "wall ratio", "failures"]
-    return Table("Overview", header, cells, text_columns=3)
+    """One line per section, for the guesses that at least half of the sections hold."""
+    occurrences = Counter(s.guess for section in parts for s in section.summaries if s.guess != BASELINE)
+    guesses = [guess for guess, sections_with_it in occurrences.items() if 2 * sections_with_it >= len(parts)]
+    cells = []
+    for section in parts:
+        by_guess = {s.guess: s for s in section.summaries}
+        fitting = "yes" if section.protocol["density_fit"] else "no"
+        baseline = by_guess.get(BASELINE)
+        cells.append([str(section.number), section.molecule_set, level(section.protocol, fitting=False), fitting,
+                      str(section.molecules), str(baseline.cycles) if baseline else "-",
+                      *(_overview_cell(by_guess.get(guess)) for guess in guesses)])
+    header = ["", "set", "level", "fitted", "molecules", f"cycles {BASELINE}", *guesses]
+    return Table("Overview", header, cells, "Ratio of cycles (of sums) / wall ratio; in brackets failed and refused "
+                 "runs where there are any. Fitted: density fitting in the SCF.", text_columns=4)
+
+
+def _overview_cell(summary: Summary | None):
+    if summary is None:
+        return "-"
+    bad = [f"{count} {what}" for count, what in ((summary.failures, "failed"), (summary.refused, "refused"),
+                                                 (summary.higher, "higher")) if count]
+    cell = f"{number(summary.ratio_of_sums.value, '.2f')} / {number(summary.wall_ratio, '.2f')}"
+    return f"{cell} ({', '.join(bad)})" if bad else cell
 
 
 def tables(section: Section) -> list[Table]:

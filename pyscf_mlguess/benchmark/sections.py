@@ -86,10 +86,12 @@ class Section:
         return f"{self.number}. {self.molecule_set}: {level(self.protocol)}"
 
 
-def level(protocol: dict) -> str:
+def level(protocol: dict, fitting: bool = True) -> str:
     """The short name of a protocol, which several may share."""
-    fitting = "density fitting" if protocol["density_fit"] else "no density fitting"
-    return f"{protocol['xc'].upper()}/{protocol['basis']}, {fitting}"
+    name = f"{protocol['xc'].upper()}/{protocol['basis']}"
+    if not fitting:
+        return name
+    return f"{name}, {'density fitting' if protocol['density_fit'] else 'no density fitting'}"
 
 
 def sections(rows: list[dict]) -> list[Section]:
