@@ -39,12 +39,12 @@ class Part:
 
 _OTHER_LEVELS = (
     (replace(_PBE, xc="hf"), _MAIN),
-    (replace(_PBE, xc="r2scan"), _MAIN),
-    (replace(_PBE, xc="camb3lyp"), _MAIN),
+    (replace(_PBE, xc="r2scan"), _SHORT),
+    (replace(_PBE, xc="camb3lyp"), _SHORT),
     (replace(_PBE, basis="def2-tzvp"), _UP),
-    (replace(_B3LYP, basis="6-31g*"), _MAIN),
-    (replace(_PBE, basis="cc-pvtz"), _MAIN),
-    (replace(_B3LYP, basis="6-31+g*"), _MAIN),
+    (replace(_B3LYP, basis="6-31g*"), _SHORT),
+    (replace(_PBE, basis="cc-pvtz"), _SHORT),
+    (replace(_B3LYP, basis="6-31+g*"), _SHORT),
 )
 
 SUITES: dict[str, tuple[Part, ...]] = {
@@ -56,16 +56,16 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("paracetamol", replace(_TIMED, grid_level=1), ("minao", LEARNED)),
     ),
     "standard": (
-        Part("qm9_size", _PBE, _ALL, limit=20),
+        Part("qm9_size", _PBE, _ALL, limit=16),
         Part("qm9_size", _PBE, _SHORT),
         Part("qm9_size", _B3LYP, _SHORT, limit=20),
-        Part("drug_like", _PBE, _MAIN, limit=6),
-        *(Part(name, _PBE, _MAIN, limit=10) for name in ("ions", "radicals", "elements", "distorted")),
+        Part("drug_like", _PBE, _MAIN, limit=4),
+        *(Part(name, _PBE, _MAIN, limit=8) for name in ("ions", "radicals", "elements", "distorted")),
         Part("path", _PBE, _ON_PATH),
-        Part("qm9_size", _TIMED, _NO_ORACLE, limit=6),
         *(Part("qm9_size", protocol, guesses, limit=8) for protocol, guesses in _OTHER_LEVELS),
-        *(Part(name, _B3LYP, _SHORT, limit=10) for name in ("ions", "radicals", "elements", "distorted")),
-        Part("drug_like", _B3LYP, _SHORT, limit=6),
+        Part("qm9_size", _TIMED, _NO_ORACLE, limit=6),
+        *(Part(name, _B3LYP, _SHORT, limit=6) for name in ("ions", "radicals", "elements", "distorted")),
+        Part("drug_like", _B3LYP, _SHORT, limit=4),
     ),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_PBE, _B3LYP)),
