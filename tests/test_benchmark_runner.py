@@ -76,6 +76,19 @@ def test_retrained_weights_are_run_again(tmp_path, monkeypatch):
     assert [s.guess for s in summarise(read_rows(output))] == ["minao", "ml [aaaaaaaa]", "ml [bbbbbbbb]"]
 
 
+def test_changed_code_is_run_again_and_the_newest_run_counts(tmp_path, monkeypatch):
+    output = tmp_path / "bench.jsonl"
+    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key: mf.get_init_guess(key="minao"))
+    monkeypatch.setattr(pyscf_mlguess, "pipeline", minao, raising=False)
+    for digest in ("before", "after", "after"):
+        monkeypatch.setattr(guesses, "_digest_of_code", lambda digest=digest: digest)
+        run_all([H2], ["minao", "ml"], output)
+    rows = read_rows(output)
+    assert [row["code"] for row in rows] == ["", "before", "after"]
+    rows[1]["cycles"] = 99
+    assert summarise(rows)[1].cycles == rows[2]["cycles"]
+
+
 def test_jobs_give_the_same_rows(tmp_path):
     pytest.importorskip("joblib")
     rows = []

@@ -9,6 +9,8 @@ from pyscf_mlguess import gate, pipeline
 BAD = {
     "radical cation of few atoms": ("N 0 0 0; H 0 1.02 0; H .885 -.51 0; H -.885 -.51 0", 1, 1),
     "ionic, half of it unknown": ("Li 0 0 0; F 0 0 1.56", 0),
+    "unknown metal, the rest known": ("Zn 0 0 0; C 0 0 1.93; H 1.03 0 2.3; H -.51 .89 2.3; H -.51 -.89 2.3; "
+                                      "C 0 0 -1.93; H 1.03 0 -2.3; H -.51 .89 -2.3; H -.51 -.89 -2.3", 0),
     "small gap": ("C 0 0 0; C 0 0 1.24", 0),
     "transition metal": (
         "Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25", 0),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import scipy.linalg
@@ -28,6 +31,7 @@ CONVERGED, EXACT_FIT = "converged", "exact-fit"
 # The learned guess where the gate would refuse it, too: shows whether the gate is right.
 UNCHECKED = "ml-unchecked"
 _ORACLES = (CONVERGED, EXACT_FIT)
+_PACKAGE = Path(__file__).parents[1]
 _PRE_SCF_TOLERANCE, _PRE_SCF_GRADIENT = 1e-5, 1e-3
 _SMALL_BASIS_TOLERANCE = 1e-6
 
@@ -54,6 +58,21 @@ def weights_of(guess: str) -> str:
     """First digits of the SHA-256 of a learned guess's weights; "" for all others."""
     model = model_of(guess)
     return load_model(model).card["sha256"][:8] if model else ""
+
+
+def code_of(guess: str) -> str:
+    """First digits of the SHA-256 of the code behind a guess of this package; "" for all others.
+
+    A change of the code is another guess, whose runs must not be mixed with those that a results file holds.
+    """
+    return _digest_of_code() if model_of(guess) or guess == EXACT_FIT else ""
+
+
+@cache
+def _digest_of_code():
+    # All of the package but what makes labels, trains and measures.
+    sources = sorted(path for folder in (".", "models", "routes") for path in (_PACKAGE / folder).glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def model_of(guess: str) -> str | None:

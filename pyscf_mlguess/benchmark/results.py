@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def row_key(row: dict) -> tuple:
-    """Set, molecule and geometry, guess and weights, protocol: two rows of the same key are the same run."""
+    """Set, molecule and geometry, guess with weights and code, protocol: two rows of the same key are the same run."""
     protocol = tuple(sorted(row["protocol"].items()))
-    return row["set"], row["molecule"], row["fingerprint"], row["guess"], row["weights"], protocol
+    return row["set"], row["molecule"], row["fingerprint"], row["guess"], row["weights"], row["code"], protocol
 
 
 def append_row(path: str | Path, row: dict) -> None:

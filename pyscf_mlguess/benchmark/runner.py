@@ -19,6 +19,7 @@ from pyscf_mlguess.benchmark.guesses import (
     PREVIOUS,
     Start,
     check_guess,
+    code_of,
     initial_density,
     model_of,
     needs_converged,
@@ -189,7 +190,7 @@ def _run(row, guess, start):
 
 def _identity(set_name, molecule, guess, protocol):
     return {"set": set_name, "molecule": molecule.name, "fingerprint": molecule.fingerprint, "guess": guess,
-            "weights": weights_of(guess), "protocol": asdict(protocol)}
+            "weights": weights_of(guess), "code": code_of(guess), "protocol": asdict(protocol)}
 
 
 def _trained_on(guess, molecule):
