@@ -16,7 +16,8 @@ from pyscf_mlguess.benchmark.summary import Summary, counted_cycles, geometry
 
 # Okabe and Ito's and Tol's colours, chosen to differ for colour-blind readers, too.
 _LEARNED_COLOURS = ("#D55E00", "#AA3377", "#882255")
-_CLASSICAL_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#E69F00", "#332288", "#999933", "#44AA99")
+_CLASSICAL_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#E69F00", "#332288", "#999933", "#44AA99",
+                      "#CC79A7", "#117733", "#88CCEE")
 _ORACLE_COLOURS = ("#777777", "#AAAAAA")
 _STAGE_COLOURS = dict(zip(STAGES, ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#C9D1D9"), strict=True))
 _STAGE_NAMES = {"rest": "rest of guess", "scf": "SCF"}
