@@ -84,9 +84,9 @@ def facts(section: Section) -> list[str]:
 
 
 def overview(parts: list[Section]) -> Table:
-    """One line per section, for the guesses that at least half of the sections hold."""
+    """One line per section, for the guesses that at least two fifths of the sections hold."""
     occurrences = Counter(s.guess for section in parts for s in section.summaries if s.guess != BASELINE)
-    guesses = [guess for guess, sections_with_it in occurrences.items() if 2 * sections_with_it >= len(parts)]
+    guesses = [guess for guess, sections_with_it in occurrences.items() if 5 * sections_with_it >= 2 * len(parts)]
     cells = []
     for section in parts:
         by_guess = {s.guess: s for s in section.summaries}
