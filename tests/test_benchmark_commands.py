@@ -68,6 +68,7 @@ def test_bench_with_bad_input(water, tmp_path):
     assert_clear_error(mlguess("bench", "--suite", "slow", *output), "unknown suite 'slow'")
     assert_clear_error(mlguess("bench", "--suite", "quick", "--molecules", water, *output), "exclude each other")
     assert_clear_error(mlguess("bench", "--suite", "quick", "--xc", "pbe", *output), "--xc need --molecules")
+    assert_clear_error(mlguess("bench", "--threads", 2, "--no-density-fit", *output), "--density-fit, --threads need")
     assert_clear_error(mlguess("bench", "--model", "none", *output), "no model is called 'none'")
     water.write_text(WATER.replace("H 0 0.757", "H 0 0,757"))
     assert_clear_error(mlguess("bench", "--molecules", water, "--guess", "atom", *output), "water.xyz, line 4", "0,757")

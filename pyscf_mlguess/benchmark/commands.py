@@ -16,6 +16,7 @@ app = typer.Typer(invoke_without_command=True, no_args_is_help=False)
 _Results = Annotated[Path, typer.Argument(help="Results of mlguess bench (.jsonl).")]
 _Markdown = Annotated[Optional[Path], typer.Option("--report", help="Markdown file for the tables.")]
 _Html = Annotated[Optional[Path], typer.Option("--html", help="Self-contained page with tables and figures.")]
+_WITH_MOLECULES = ("guess", "xc", "basis", "density_fit", "grid_level", "threads", "limit")
 _DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "ml", "exact-fit")
 
 
@@ -53,11 +54,10 @@ def bench(
     """Count SCF cycles from several guesses: same molecules, same protocol, final energies compared."""
     if context.invoked_subcommand:
         return
-    from pyscf_mlguess.benchmark.guesses import check_guess
     from pyscf_mlguess.benchmark.protocol import Protocol
     from pyscf_mlguess.benchmark.results import read_rows
     from pyscf_mlguess.benchmark.runner import Batch, run_benchmark
-    from pyscf_mlguess.benchmark.suites import LEARNED, batches
+    from pyscf_mlguess.benchmark.suites import LEARNED, batches, with_models
 
     with clear_errors():
         learned = tuple(f"ml:{name}" for name in model or []) or (LEARNED,)
@@ -67,15 +67,13 @@ def bench(
                 raise ValueError("--suite and --molecules exclude each other: a suite has its own molecules")
             protocols = [Protocol(xc=functional, basis=name, density_fit=density_fit, grid_level=grid_level,
                                   threads=threads) for functional in xc or ["pbe"] for name in basis or ["def2-svp"]]
-            guesses = _replaced(guess or _DEFAULT_GUESSES, learned)
-            for protocol in protocols:
-                for name in guesses:
-                    check_guess(name, protocol)
+            guesses = with_models(guess or _DEFAULT_GUESSES, learned)
             sets, errors = _load(molecules, limit)
             chosen = [Batch(name, part, protocol, guesses) for name, part in sets for protocol in protocols]
         else:
-            own = {"--guess": guess, "--xc": xc, "--basis": basis, "--limit": limit}
-            if given := [option for option, value in own.items() if value]:
+            given = [f"--{name.replace('_', '-')}" for name in _WITH_MOLECULES
+                     if context.get_parameter_source(name).name == "COMMANDLINE"]
+            if given:
                 raise ValueError(f"{', '.join(given)} need --molecules: a suite has levels and guesses of its own")
             chosen = list(batches(suite or "quick", learned))
         output = output or cache_folder() / "bench" / f"{_stem(suite, molecules)}.jsonl"
@@ -105,10 +103,6 @@ def compare(first: _Results, second: _Results, report: _Markdown = None) -> None
         if report:
             report.write_text(text, encoding="utf-8")
         typer.echo(text)
-
-
-def _replaced(guesses, learned):
-    return tuple(name for guess in guesses for name in (learned if guess == "ml" else (guess,)))
 
 
 def _load(names, limit):

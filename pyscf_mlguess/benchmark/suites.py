@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from pyscf_mlguess.benchmark.guesses import CLASSICAL
@@ -93,5 +93,9 @@ def batches(name: str, learned: tuple[str, ...] = (LEARNED,)) -> Iterator[Batch]
     for part in SUITES[name]:
         molecules, _ = load_set(part.set)
         chosen = [molecule for molecule in molecules if len(molecule.symbols) <= (part.atoms or float("inf"))]
-        guesses = (model for guess in part.guesses for model in (learned if guess == LEARNED else (guess,)))
-        yield Batch(part.set, tuple(chosen[:part.limit]), part.protocol, tuple(guesses))
+        yield Batch(part.set, tuple(chosen[:part.limit]), part.protocol, with_models(part.guesses, learned))
+
+
+def with_models(guesses: Iterable[str], learned: tuple[str, ...]) -> tuple[str, ...]:
+    """``guesses`` with ``learned`` in the place of the default model."""
+    return tuple(name for guess in guesses for name in (learned if guess == LEARNED else (guess,)))
