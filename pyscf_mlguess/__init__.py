@@ -7,20 +7,20 @@ from pyscf_mlguess.gate import GuessRefused
 from pyscf_mlguess.hook import register, unregister
 
 __version__ = "0.1.0"
-__all__ = ["GuessRefused", "guess", "load_model", "register", "unregister"]
+__all__ = ["GuessRefused", "guess", "load_model", "refine", "register", "two_level", "unregister"]
 
 
 def guess(mf, model: str = "ml"):
     """The initial density matrix that ``mf.init_guess = model`` would start from, for ``mf.kernel(dm0=...)``.
 
-    mf: SCF object.  model: ``'ml'`` or ``'ml:<name or path>'``.  Works without ``register`` too.
+    mf: SCF object.  model: ``'ml'``, ``'ml:<name or path>'`` or ``'ml+refine[:<name or path>]'``.  Works without ``register`` too.
     Returns (nao, nao), or (2, nao, nao) for UHF, UKS, ROHF and ROKS.  A refused guess is PySCF's
     minao with a ``GuessRefused`` warning; ``warnings.simplefilter("error", GuessRefused)`` makes
     it an exception.  Raises ValueError for a ``model`` of another form, and whatever loading the model raises.
     """
     if not hook.is_ml_key(model):
-        raise ValueError(f"model={model!r}: expected 'ml' or 'ml:<name or path>'")
-    return hook.learned_guess(mf, mf.mol, model, lambda: mf.get_init_guess(mf.mol, "minao"))
+        raise ValueError(f"model={model!r}: expected 'ml', 'ml+refine', or either with ':<name or path>'")
+    return hook.our_guess(mf, mf.mol, model, lambda key: mf.get_init_guess(mf.mol, key))
 
 
 def load_model(name: str = "default"):
@@ -28,6 +28,20 @@ def load_model(name: str = "default"):
     from pyscf_mlguess import models
 
     return models.load_model(name)
+
+
+def refine(mf, dm):
+    """``dm`` refined by some cheap iterations: see ``pyscf_mlguess.cheap.refinement.refine``."""
+    from pyscf_mlguess.cheap import refinement
+
+    return refinement.refine(mf, dm)
+
+
+def two_level(mf):
+    """``mf`` as a two-level SCF, in a third of the cycles: see ``pyscf_mlguess.cheap.two_level.two_level``."""
+    from pyscf_mlguess.cheap import two_level as module
+
+    return module.two_level(mf)
 
 
 register()

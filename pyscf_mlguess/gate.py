@@ -40,8 +40,8 @@ class GuessRefused(UserWarning):
     """The learned guess was not used and PySCF's default guess (minao) took its place."""
 
 
-class Refusal(Exception):
-    """The learned guess does not serve this case; ``str(exc)`` is the reason that the user reads."""
+class Refusal(ValueError):
+    """The guess does not serve this case; ``str(exc)`` is the reason that the user reads."""
 
 
 def check_scf_class(mf: hf.SCF) -> None:

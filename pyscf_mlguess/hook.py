@@ -14,7 +14,8 @@ from pyscf.scf import atom_hf, hf
 
 from pyscf_mlguess import gate
 
-_KEY = re.compile(r"ml(\+refine)?(:.*)?", re.IGNORECASE | re.DOTALL)
+_LEARNED = re.compile(r"ml(\+refine)?(:.*)?", re.IGNORECASE | re.DOTALL)
+_REFINED = re.compile(r"(.+)\+refine", re.IGNORECASE | re.DOTALL)
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
 _ORIGINAL = "_pyscf_mlguess_original"
 _PACKAGES = {"pyscf", "gpu4pyscf", "pyscf_mlguess"}
@@ -43,25 +44,44 @@ def unregister() -> None:
 
 
 def is_ml_key(key) -> bool:
-    """Whether ``key`` asks for a learned guess: ``'ml'``, ``'ml:<name or path>'`` or the reserved ``'ml+refine'``."""
-    return isinstance(key, str) and _KEY.fullmatch(key) is not None
+    """Whether ``key`` asks for a learned guess: ``'ml'`` or ``'ml+refine'``, either with ``':<name or path>'``."""
+    return isinstance(key, str) and _LEARNED.fullmatch(key) is not None
 
 
-def learned_guess(mf, mol, key: str, default: Callable):
-    """The learned density matrix or, with one warning and one line in PySCF's log, ``default()``.
+def is_our_key(key) -> bool:
+    """Whether ``key`` is ours: a learned guess, or any of PySCF's refined, as ``'minao+refine'``."""
+    return isinstance(key, str) and (_REFINED.fullmatch(key) or _LEARNED.fullmatch(key)) is not None
+
+
+def our_guess(mf, mol, key: str, pyscf_guess: Callable):
+    """The density matrix of ``key``; what is refused is left out, with one warning and one line in PySCF's log.
 
     mf: SCF object of PySCF or gpu4pyscf.  mol: None or the molecule handed to ``get_init_guess``.
-    key: as for ``is_ml_key``.  Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted
+    key: as for ``is_our_key``.  pyscf_guess: PySCF's guess of a key.  A learned guess falls back to minao, a
+    refined one to the guess itself.  Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted
     and restricted open-shell objects; a cupy array for gpu4pyscf.  Errors other than refusals
     (unknown model, missing or damaged file) are raised.
     """
+    learned = _LEARNED.fullmatch(key)
+    if learned:
+        refined, plain = learned[1], "ml" + (learned[2] or "")
+        dm = _or_else(mf, key, "minao", lambda: _predict(mf, mol, plain), lambda: pyscf_guess("minao"))
+    else:
+        refined, plain = True, _REFINED.fullmatch(key)[1]
+        dm = pyscf_guess(plain)
+    if not refined:
+        return dm
+    return _or_else(mf, key, f"{plain} unrefined", lambda: _refine(mf, mol, dm), lambda: dm)
+
+
+def _or_else(mf, key, instead, guess, fallback):
     try:
-        return _predict(mf, mol, key)
+        return guess()
     except gate.Refusal as refusal:
-        message = f"initial guess {key!r} refused, falling back to minao: {refusal}"
+        message = f"initial guess {key!r} refused, falling back to {instead}: {refusal}"
     # Outside of the handler, whose traceback would keep the arrays of the refused guess alive.
     _tell(mf, message)
-    return default()
+    return fallback()
 
 
 def _scf_classes() -> Iterator[type]:
@@ -75,33 +95,43 @@ def _scf_classes() -> Iterator[type]:
 def _with_ml_key(original: Callable) -> Callable:
     @functools.wraps(original)
     def get_init_guess(self, mol=None, key="minao", **kwargs):
-        if not is_ml_key(key):
+        def pyscf_guess(key):
             return original(self, mol, key, **kwargs)
 
-        def minao():
-            return original(self, mol, "minao", **kwargs)
-
+        if not is_our_key(key):
+            return pyscf_guess(key)
         # Inner SCFs of PySCF's own guesses see 'ml' when it is the configured default key.
         if isinstance(self, atom_hf.AtomSphAverageRHF):
-            return minao()
-        return learned_guess(self, mol, key, minao)
+            return pyscf_guess("minao")
+        return our_guess(self, mol, key, pyscf_guess)
 
     setattr(get_init_guess, _ORIGINAL, original)
     return get_init_guess
 
 
 def _predict(mf, mol, key: str):
-    refine, model = _KEY.fullmatch(key).groups(default="")
-    if refine:
-        raise gate.Refusal("'ml+refine' is reserved for a later release")
-    if mol is not None and mol is not mf.mol:
-        # The guess takes core Hamiltonian, orbitals and occupations from mf, in the basis of mf.mol.
-        raise gate.Refusal("the molecule handed to get_init_guess is not that of the SCF object")
+    _check_molecule_of(mf, mol)
     from pyscf_mlguess import pipeline
 
     if isinstance(mf, hf.SCF):
-        return pipeline.initial_density_matrix(mf, key="ml" + model)
-    dm = pipeline.initial_density_matrix(_to_cpu(mf), key="ml" + model)
+        return pipeline.initial_density_matrix(mf, key)
+    return _to_gpu(pipeline.initial_density_matrix(_to_cpu(mf), key))
+
+
+def _refine(mf, mol, dm):
+    _check_molecule_of(mf, mol)
+    from pyscf_mlguess.cheap.refinement import refine
+
+    return refine(mf, dm) if isinstance(mf, hf.SCF) else _to_gpu(refine(_to_cpu(mf), dm.get()))
+
+
+def _check_molecule_of(mf, mol):
+    if mol is not None and mol is not mf.mol:
+        # Core Hamiltonian, orbitals and occupations come from mf, in the basis of mf.mol.
+        raise gate.Refusal("the molecule handed to get_init_guess is not that of the SCF object")
+
+
+def _to_gpu(dm):
     return importlib.import_module("cupy").asarray(dm)
 
 

@@ -12,7 +12,7 @@ import scipy.linalg
 from pyscf import gto, scf
 from pyscf.lib.exceptions import BasisNotFoundError
 
-from pyscf_mlguess import gate, load_model
+from pyscf_mlguess import gate, load_model, refine
 from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.stages import count, stage
@@ -30,6 +30,8 @@ PREVIOUS = "previous"
 CONVERGED, EXACT_FIT = "converged", "exact-fit"
 # The learned guess where the gate would refuse it, too: shows whether the gate is right.
 UNCHECKED = "ml-unchecked"
+# <guess>+refine converges the cheap problem first; two-level:<guess> refines and then runs the two-level SCF.
+REFINED, TWO_LEVEL = "+refine", "two-level:"
 _ORACLES = (CONVERGED, EXACT_FIT)
 _PACKAGE = Path(__file__).parents[1]
 _PRE_SCF_TOLERANCE, _PRE_SCF_GRADIENT = 1e-5, 1e-3
@@ -49,9 +51,19 @@ class Start:
     previous: np.ndarray | None = None
 
 
+def is_two_level(guess: str) -> bool:
+    """True where the two-level SCF goes on from the guess."""
+    return guess.startswith(TWO_LEVEL)
+
+
+def source_of(guess: str) -> str:
+    """The guess before it is refined or handed to the two-level SCF: "ml:x" of "ml+refine:x" and "two-level:ml:x"."""
+    return guess.removeprefix(TWO_LEVEL).replace(REFINED, "", 1)
+
+
 def needs_converged(guess: str) -> bool:
     """True for the oracles."""
-    return guess in _ORACLES
+    return source_of(guess) in _ORACLES
 
 
 def weights_of(guess: str) -> str:
@@ -65,24 +77,28 @@ def code_of(guess: str) -> str:
 
     A change of the code is another guess, whose runs must not be mixed with those that a results file holds.
     """
-    return _digest_of_code() if model_of(guess) or guess == EXACT_FIT else ""
+    ours = model_of(guess) or source_of(guess) == EXACT_FIT or source_of(guess) != guess
+    return _digest_of_code() if ours else ""
 
 
 @cache
 def _digest_of_code():
     # All of the package but what makes labels, trains and measures.
-    sources = sorted(path for folder in (".", "models", "routes") for path in (_PACKAGE / folder).glob("*.py"))
+    sources = sorted(path for folder in (".", "cheap", "models", "routes") for path in (_PACKAGE / folder).glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
 
 
 def model_of(guess: str) -> str | None:
     """Name or path of the model behind a learned guess; None for all others."""
-    family, _, model = guess.partition(":")
+    family, _, model = source_of(guess).partition(":")
     return model or "default" if family in ("ml", UNCHECKED) else None
 
 
 def check_guess(guess: str, protocol: Protocol) -> None:
     """Load the model of a learned guess; raise ValueError for an unknown name, which PySCF would take for minao."""
+    if is_two_level(guess) and REFINED in guess:
+        raise ValueError(f"{guess!r}: the two-level SCF refines its guess itself; leave out {REFINED}")
+    whole, guess = guess, source_of(guess)
     family, _, argument = guess.partition(":")
     if model_of(guess):
         weights_of(guess)
@@ -95,14 +111,22 @@ def check_guess(guess: str, protocol: Protocol) -> None:
         if not (argument.isdigit() and len(argument) == 1):
             raise ValueError(f"{guess!r}: expected a grid level from 0 to 9, found {argument!r}")
     elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *_ORACLES):
-        raise ValueError(f"unknown guess {guess!r}; known are {', '.join(CLASSICAL)}, {PRE_SCF}[:grid level], "
-                         f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, {UNCHECKED}")
+        raise ValueError(f"unknown guess {whole!r}; known are {', '.join(CLASSICAL)}, {PRE_SCF}[:grid level], "
+                         f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, {UNCHECKED}, "
+                         f"each also as <guess>{REFINED} and {TWO_LEVEL}<guess>")
     if guess == "vsap" and protocol.xc.lower() == "hf":
         raise ValueError("vsap exists for density functionals only, not for hf; leave one of them out")
 
 
 def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
-    """The density matrix that ``guess`` hands to ``mf``; RuntimeError if what it starts from is missing."""
+    """The density matrix that ``guess`` hands to ``mf``; RuntimeError if what it starts from is missing.
+
+    The two-level SCF gets its guess unrefined: refining is the first step of its kernel.
+    """
+    source = source_of(guess)
+    if source != guess:
+        dm = initial_density(mf, source, start)
+        return dm if is_two_level(guess) else refine(mf, dm)
     family, _, argument = guess.partition(":")
     if family == UNCHECKED:
         with gate.unchecked():

@@ -14,6 +14,7 @@ from pyscf import lib
 from tqdm import tqdm
 
 from pyscf_mlguess.benchmark.counting import counting_builds
+from pyscf_mlguess import two_level
 from pyscf_mlguess.benchmark.guesses import (
     BASELINE,
     PREVIOUS,
@@ -21,6 +22,7 @@ from pyscf_mlguess.benchmark.guesses import (
     check_guess,
     code_of,
     initial_density,
+    is_two_level,
     model_of,
     needs_converged,
     weights_of,
@@ -168,6 +170,8 @@ def _run(row, guess, start):
     with listening() as times:
         with stage("scf"):
             mf = start.protocol.mean_field(start.molecule.mol(start.protocol.basis))
+            if is_two_level(guess):
+                mf = two_level(mf)
         row["nao"] = int(mf.mol.nao)
         with counting_builds(mf) as counter, observing(mf) as observation:
             with warnings.catch_warnings(record=True) as caught, stage("guess"):
@@ -176,9 +180,13 @@ def _run(row, guess, start):
             refusals = [str(w.message) for w in caught if issubclass(w.category, GuessRefused)]
             row["refused"] = refusals[0] if refusals else None
             row["guess_builds"] = counter.builds
-            row["cheap_iterations"] = times.counts["cheap_iterations"]
             with stage("scf"):
-                mf.kernel(dm0=dm)
+                if is_two_level(guess):
+                    mf.init_guess = dm
+                    mf.kernel()
+                else:
+                    mf.kernel(dm0=dm)
+            row["cheap_iterations"] = times.counts["cheap_iterations"]
             row["scf_builds"] = counter.builds - row["guess_builds"]
     row["curve"] = [[round(energy, 10), float(f"{gradient:.4g}")] for energy, gradient in observation.curve]
     row["initial_energy"] = observation.initial_energy

@@ -1,0 +1,135 @@
+"""Anderson mixing of the Fock matrix, with a history that stays exact when the cheap problem is corrected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from pyscf_mlguess.cheap.problem import CheapProblem, State
+
+SPACE = 10
+DAMPING = 0.3
+# Iterations without a smaller gradient after which the best so far is handed over.
+_PATIENCE = 5
+
+
+class Correction:
+    """F_real - F_cheap as a function of the density matrix, from the density matrices where it is known.
+
+    Nothing known: zero.  One: a constant.  More: linear in D between them (multisecant), constant in
+    all other directions.
+    """
+
+    def __init__(self, problem: CheapProblem):
+        self._problem = problem
+        self._known: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, state: State, delta: np.ndarray) -> None:
+        self._known = [*self._known[1 - SPACE :], (np.asarray(state.dm), delta)]
+
+    def __call__(self, state: State) -> np.ndarray | float:
+        if not self._known:
+            return 0.0
+        last_dm, last = self._known[-1]
+        if len(self._known) == 1:
+            return last
+        metric = self._problem.orthonormal_density
+        steps = np.array([metric(dm - last_dm) for dm, _ in self._known[:-1]]).T
+        weights = np.linalg.lstsq(steps, metric(np.asarray(state.dm) - last_dm), rcond=1e-3)[0]
+        return last + sum(w * (delta - last) for w, (_, delta) in zip(weights, self._known))
+
+
+@dataclass
+class Point:
+    """entering: effective Fock matrix handed in; state: its density matrix; cheap: the cheap Fock matrix of that.
+
+    precise: whether that matrix was made in double precision.
+    """
+
+    entering: np.ndarray
+    state: State
+    cheap: np.ndarray
+    precise: bool
+
+
+@dataclass
+class Anderson:
+    """Solves F = F_cheap(D(F)) + correction(D(F)) (D. G. Anderson, J. ACM 12, 547 (1965)).
+
+    Every point keeps its cheap Fock matrix without the correction, so that all points serve for every
+    correction: the two-level SCF goes on with the history of the cycles before.
+    """
+
+    problem: CheapProblem
+    correction: Correction = None
+    points: list[Point] = field(default_factory=list)
+
+    def __post_init__(self):
+        self.correction = self.correction or Correction(self.problem)
+
+    def start(self, state: State) -> Point:
+        """Begin at any density matrix: with the Fock matrix nearest to its own that gives it back.
+
+        Where there is none, fractional occupations, the history begins one step later.
+        """
+        cheap = self.problem.fock(state)
+        effective = self.problem.effective(cheap, state)
+        entering = self.problem.commuting(effective, state)
+        point = Point(entering, state, cheap, self.problem.precise)
+        if entering is None:
+            self.add(effective, cheap)
+        else:
+            self.points = [*self.points[1 - SPACE :], point]
+        return point
+
+    def add(self, entering: np.ndarray, spins: np.ndarray) -> Point:
+        """The point of an effective Fock matrix and (for ROHF) the alpha and beta matrices behind it."""
+        state = self.problem.state(entering, spins)
+        point = Point(entering, state, self.problem.fock(state), self.problem.precise)
+        self.points = [*self.points[1 - SPACE :], point]
+        return point
+
+    def sharpen(self, point: Point) -> None:
+        """Make the cheap Fock matrix of ``point`` again if it is of single precision and the problem now of double."""
+        if self.problem.precise and not point.precise:
+            point.cheap, point.precise = self.problem.fock(point.state), True
+
+    def corrected(self, point: Point) -> np.ndarray:
+        return point.cheap + self.correction(point.state)
+
+    def gradient(self, point: Point) -> float:
+        return self.problem.gradient(self.corrected(point), point.state)
+
+    def best(self) -> Point:
+        return min(self.points, key=self.gradient)
+
+    def next(self) -> tuple[np.ndarray, np.ndarray]:
+        """(effective Fock matrix, matrices of every spin) to try next."""
+        problem = self.problem
+        spins = [self.corrected(point) for point in self.points]
+        residuals = [problem.effective(f, p.state) - p.entering for f, p in zip(spins, self.points)]
+        weights = _weights(np.array([problem.orthonormal(r) for r in residuals]))
+        mixed = sum(w * (p.entering + DAMPING * r) for w, p, r in zip(weights, self.points, residuals))
+        return mixed, sum(w * f for w, f in zip(weights, spins))
+
+    def solve(self, tolerance: float, max_iterations: int) -> float:
+        """Iterate until the best gradient is below ``tolerance`` or no longer falls; returns that gradient."""
+        lowest, waiting = self.gradient(self.best()), 0
+        for _ in range(max_iterations):
+            if lowest < tolerance or waiting >= _PATIENCE:
+                break
+            gradient = self.gradient(self.add(*self.next()))
+            waiting = 0 if gradient < lowest else waiting + 1
+            lowest = min(lowest, gradient)
+        return lowest
+
+
+def _weights(residuals):
+    """Coefficients that add up to 1 and give the combination of least norm."""
+    last = residuals[-1]
+    differences = (residuals[:-1] - last).T
+    if not differences.size:
+        return np.ones(1)
+    solution = np.linalg.lstsq(differences, -last, rcond=1e-8)[0]
+    return np.append(solution, 1 - solution.sum())

@@ -1,0 +1,138 @@
+"""Semilocal exchange and correlation on a coarse grid, from orbital basis functions kept where they live.
+
+Functions that vanish on a block of neighbouring points are left out there, so that the work per iteration
+grows linearly with the molecule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+import numpy as np
+from pyscf import dft, gto
+
+# A multiple of the points that a row of PySCF's mask stands for.
+_POINTS = 18 * dft.gen_grid.BLKSIZE
+# The functional is evaluated for this many blocks at once: its threads are dear to start.
+_BLOCKS_TOGETHER = 20
+# A function is left out of a block where its value times sqrt(weight) stays below this.
+_NEGLIGIBLE = 1e-5
+# Points below this density (e/bohr^3) contribute nothing.
+_DENSITY_FLOOR = 1e-9
+
+
+class CoarseGrid:
+    """xc matrices of one molecule on PySCF's grid of ``level``.
+
+    xctype: "LDA", "GGA" or "MGGA".  memory_mb: basis functions on the grid are kept up to this size,
+    in single precision, and evaluated again in every iteration beyond it.
+    """
+
+    def __init__(self, mol: gto.Mole, xctype: str, level: int, memory_mb: float):
+        self._mol, self._xctype, self._memory = mol, xctype, memory_mb * 1e6
+        self._grids = dft.Grids(mol)
+        self._grids.level, self._grids.verbose = level, 0
+        self._grids.build(with_non0tab=True)
+        self._kept = []
+
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """(indices of functions, their values and gradients (1 or 4, points, functions), weights)."""
+        yield from self._kept
+        first = sum(len(weights) for _, _, weights in self._kept)
+        held = sum(values.nbytes for _, values, _ in self._kept)
+        derivative = "GTOval_cart" if self._mol.cart else "GTOval_sph"
+        derivative += "" if self._xctype == "LDA" else "_deriv1"
+        # PySCF's mask has one row per BLKSIZE points.
+        per_row = dft.gen_grid.BLKSIZE
+        for start in range(first, len(self._grids.weights), _POINTS):
+            weights = self._grids.weights[start : start + _POINTS]
+            mask = self._grids.non0tab[start // per_row : -(-(start + len(weights)) // per_row)]
+            values = self._mol.eval_gto(derivative, self._grids.coords[start : start + _POINTS], non0tab=mask)
+            values = values.reshape(-1, len(weights), self._mol.nao)
+            size = np.abs(values[0] * np.sqrt(np.abs(weights))[:, None]).max(axis=0)
+            index = np.flatnonzero(size > _NEGLIGIBLE)
+            block = index, values[:, :, index].astype(np.float32), weights
+            held += block[1].nbytes
+            if held < self._memory:
+                self._kept.append(block)
+            yield block
+
+    def potential(self, numint, xc: list[tuple[float, str]], dm: np.ndarray,
+                  dtype=np.float64) -> np.ndarray:
+        """The xc matrix of the functional sum_k share_k xc_k: shape of ``dm``, (nao, nao) or (2, nao, nao), Eh.
+
+        dtype: precision of the products with the functions.
+        """
+        spins = dm[np.newaxis] if dm.ndim == 2 else dm
+        matrix = np.zeros_like(spins)
+        for blocks in _batched(self._blocks(), _BLOCKS_TOGETHER):
+            density = np.concatenate([self._densities(block, spins, dtype) for block in blocks], axis=2)
+            weights = np.concatenate([weights for _, _, weights in blocks])
+            weighted = (self._derivative(numint, xc, density) * weights).astype(dtype)
+            start = 0
+            for index, functions, weights in blocks:
+                part = weighted[:, :, start : start + len(weights)]
+                start += len(weights)
+                local = np.ix_(index, index)
+                for spin, potential in enumerate(part):
+                    matrix[spin][local] += _matrix(functions.astype(dtype, copy=False), potential)
+        matrix += matrix.swapaxes(1, 2)
+        return matrix.reshape(dm.shape)
+
+    def _densities(self, block, spins, dtype):
+        index, functions, _ = block
+        functions, local = functions.astype(dtype, copy=False), np.ix_(index, index)
+        return np.array([self._density(functions, dm[local].astype(dtype)) for dm in spins])
+
+    def _density(self, functions, dm):
+        """rho, its gradient and the kinetic energy density, shape (1, 4 or 5, points)."""
+        density = np.empty(({"LDA": 1, "GGA": 4, "MGGA": 5}[self._xctype], functions.shape[1]))
+        contracted = functions[0] @ dm
+        density[0] = np.einsum("pi,pi->p", contracted, functions[0])
+        if self._xctype != "LDA":
+            density[1:4] = 2 * np.einsum("pi,kpi->kp", contracted, functions[1:])
+        if self._xctype == "MGGA":
+            density[4] = 0.5 * sum(np.einsum("pi,pi->p", f @ dm, f) for f in functions[1:])
+        return density
+
+    def _derivative(self, numint, xc, density):
+        """d e_xc / d density of every spin, shape of ``density`` (spins, 1, 4 or 5, points)."""
+        polarised = len(density) == 2
+        keep = density[:, 0].sum(axis=0) > _DENSITY_FLOOR
+        kept = density[:, :, keep]
+        # Rounding may leave a vanishing density or kinetic energy density below zero.
+        kept[:, 0] = np.maximum(kept[:, 0], 0.0)
+        if self._xctype == "MGGA":
+            kept[:, 4] = np.maximum(kept[:, 4], 0.0)
+        total = np.zeros_like(density)
+        for share, code in xc:
+            kind = numint._xc_type(code)
+            if kind == "HF" or not kept.size:
+                continue
+            rows = {"LDA": 1, "GGA": 4, "MGGA": 5}[kind]
+            argument = kept[:, 0] if kind == "LDA" else kept[:, :rows]
+            value = numint.eval_xc_eff(code, argument if polarised else argument[0], deriv=1, xctype=kind,
+                                       spin=int(polarised))[1]
+            total[:, :rows, keep] += share * value.reshape(len(density), rows, -1)
+        return total
+
+
+def _matrix(functions, weighted):
+    """Half of the symmetric matrix of a weighted potential (1, 4 or 5, points)."""
+    scaled = functions[0] * (0.5 * weighted[0])[:, None]
+    for function, potential in zip(functions[1:], weighted[1:4]):
+        scaled += function * potential[:, None]
+    half = functions[0].T @ scaled
+    if len(weighted) == 5:
+        quarter = (0.25 * weighted[4])[:, None]
+        for function in functions[1:]:
+            half += function.T @ (function * quarter)
+    return half
+
+
+def _batched(items, size):
+    """Lists of up to ``size`` items (itertools.batched, which Python 3.10 lacks)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

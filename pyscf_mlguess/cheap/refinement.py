@@ -1,0 +1,54 @@
+"""Refines any density matrix by converging the cheap problem from it, before the first real Fock matrix is built."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyscf.lib import logger
+from pyscf.scf import hf, rohf
+
+from pyscf_mlguess import gate
+from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.stages import count, stage
+
+MAX_ITERATIONS = 20
+# The coarse grid's own error is left at this gradient (Eh); there the finer grid's correction is taken.
+_COARSE_TOLERANCE = 1e-2
+_FINER_GRID_LEVEL = 1
+_TOLERANCE = 1e-3
+
+
+def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
+    """``dm`` after some iterations of the cheap problem: a better start for ``mf.kernel(dm0=...)``.
+
+    mf: RHF, RKS, UHF, UKS, ROHF or ROKS object; nothing of it changes, but a density-fitted one that will
+        need its tensor gets it here.  dm: (nao, nao) or (2, nao, nao).
+    Returns the density matrix of the smallest orbital gradient met, ``dm`` itself included, in the same shape.
+    No Fock matrix is built with the integrals or the grid of ``mf``.  Raises ValueError (gate.Refusal) for
+    another SCF class, a molecule without a meaningful density, or a matrix of another shape.
+    """
+    gate.check_scf_class(mf)
+    gate.check_molecule(mf.mol)
+    nao, spins = mf.mol.nao, () if isinstance(mf, hf.RHF) and not isinstance(mf, rohf.ROHF) else (2,)
+    if np.shape(dm) != (*spins, nao, nao):
+        raise gate.Refusal(f"density matrix of shape {np.shape(dm)}; {type(mf).__name__} needs {(*spins, nao, nao)}")
+    with stage("cheap"):
+        return refined(Anderson(CheapProblem(mf)), dm)
+
+
+def refined(anderson: Anderson, dm: np.ndarray) -> np.ndarray:
+    """``refine`` with a cheap problem that the caller goes on using."""
+    problem, mf = anderson.problem, anderson.problem.mf
+    before = problem.iterations
+    start = problem.state_of(dm)
+    anderson.start(start)
+    if problem.semilocal:
+        anderson.solve(_COARSE_TOLERANCE, MAX_ITERATIONS)
+        state = anderson.best().state
+        anderson.correction.add(state, problem.grid_correction(state, _FINER_GRID_LEVEL))
+    gradient = anderson.solve(_TOLERANCE, MAX_ITERATIONS)
+    iterations = problem.iterations - before
+    count("cheap_iterations", iterations)
+    logger.info(mf, "Initial guess refined in %d cheap iterations to |g| = %.1e.%s", iterations, gradient,
+                "".join(f"  {note}." for note in problem.notes))
+    return anderson.best().state.dm

@@ -1,0 +1,192 @@
+"""The two-level SCF: after every real Fock matrix the cheap problem, corrected by it, is solved for the next one."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyscf import lib
+from pyscf.lib import logger
+from pyscf.scf import hf
+from pyscf.soscf.newton_ah import _CIAH_SOSCF
+
+from pyscf_mlguess import gate
+from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.cheap.refinement import refined
+from pyscf_mlguess.stages import count, stage
+
+MAX_ITERATIONS = 10
+# The corrected cheap problem is solved to this share of the real gradient.
+_RATIO = 0.1
+# Plain DIIS takes over when this many real gradients in a row are no smaller than the best before.
+_PATIENCE = 2
+# Density matrices this close (largest element) are the same.
+_SAME = 1e-6
+
+
+def two_level(mf: hf.SCF) -> hf.SCF:
+    """``mf`` as a two-level SCF: same energy and state in a third of the cycles; ``undo_two_level()`` takes it back.
+
+    mf: RHF, RKS, UHF, UKS, ROHF or ROKS object of PySCF, also with density fitting, symmetry, smearing, X2C,
+        solvent or QM/MM.
+    Returns a new object of a derived class, like PySCF's ``density_fit()``; applied again it changes nothing.
+    Its kernel refines the initial guess, whatever the key; a density matrix handed to ``kernel`` is taken as it is.
+    Raises TypeError for other SCF classes and for second-order (newton) objects, which do not use DIIS.
+    """
+    if isinstance(mf, TwoLevelSCF):
+        return mf
+    if isinstance(mf, _CIAH_SOSCF):
+        raise TypeError(f"two_level({type(mf).__name__}): a second-order SCF does not use DIIS; "
+                        "use one of the two")
+    try:
+        gate.check_scf_class(mf)
+    except gate.Refusal as refusal:
+        raise TypeError(f"two_level: {refusal}") from None
+    return lib.set_class(TwoLevelSCF(mf), (TwoLevelSCF, mf.__class__))
+
+
+class TwoLevelSCF:
+    """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
+
+    __name_mixin__ = "TwoLevel"
+    _keys = {"diis_start_cycle"}
+
+    # The first step, too, is the two-level scheme's.
+    diis_start_cycle = 0
+    # The cheap problem and what it has learned, while the SCF runs.
+    _anderson = None
+    _running = False
+
+    def __init__(self, mf):
+        self.__dict__.update(mf.__dict__)
+
+    @property
+    def DIIS(self):
+        return TwoLevelDIIS
+
+    def undo_two_level(self) -> hf.SCF:
+        """The same object without the two-level scheme."""
+        return lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
+
+    def scf(self, dm0=None, **kwargs):
+        if self.diis is not True and self.diis is not None and self.diis:
+            logger.warn(self, "two-level SCF: diis = %r is in its place; set mf.diis = True", self.diis)
+        self._running = True
+        try:
+            return super().scf(dm0, **kwargs)
+        finally:
+            self._running, self._anderson = False, None
+
+    kernel = lib.alias(scf, alias_name="kernel")
+
+    def get_init_guess(self, mol=None, key="minao", **kwargs):
+        """As the class below has it; while ``kernel`` runs, refined."""
+        plain = key.replace("+refine", "") if isinstance(key, str) else key
+        dm = super().get_init_guess(mol, plain if self._running else key, **kwargs)
+        if not self._running or stays_out(self) or not self.diis:
+            return dm
+        with stage("cheap"):
+            self._anderson = cheap_scf(self)
+            return dm if self._anderson is None else refined(self._anderson, dm)
+
+
+def stays_out(mf: hf.SCF) -> str | None:
+    """Why the two-level scheme would not pay for ``mf``; None where it does."""
+    if hasattr(mf, "_numint") or getattr(mf, "with_df", None):
+        return None
+    if mf._eri is not None or mf._is_mem_enough():
+        return "Hartree-Fock with all integrals in memory: its own cycles are as cheap as the cheap problem's"
+    return None
+
+
+def cheap_scf(mf: hf.SCF) -> Anderson | None:
+    """The cheap problem of ``mf`` with an empty history; None, with a line in the log, where there is none."""
+    if not getattr(mf, "with_df", None) and mf._eri is None and mf._is_mem_enough():
+        # First the integrals that PySCF wants to keep: next to the cheap problem they might no longer fit.
+        mf._eri = mf.mol.intor("int2e", aosym="s8")
+    try:
+        gate.check_molecule(mf.mol)
+        return Anderson(CheapProblem(mf))
+    except gate.Refusal as refusal:
+        logger.warn(mf, "two-level SCF: %s; plain DIIS instead", refusal)
+    return None
+
+
+class TwoLevelDIIS(lib.diis.DIIS):
+    """What PySCF calls between a Fock matrix and its diagonalisation, in place of CDIIS."""
+
+    def __init__(self, mf, filename=None):
+        lib.diis.DIIS.__init__(self, mf, filename)
+        plain = super(TwoLevelSCF, mf)
+        self._plain, self._plain_start = plain.DIIS(mf, filename), plain.diis_start_cycle
+        self._cycle = -1
+        self._gradients = []
+        self._handed = None
+        self._off = False
+        if reason := stays_out(mf):
+            logger.note(mf, "two-level SCF stays out of the way: %s", reason)
+            self._off = True
+
+    def update(self, s, d, f, mf, h1e=None, vhf=None, f_prev=None, **kwargs):
+        """The Fock matrix to diagonalise next; arguments as PySCF's ``get_fock`` hands them over."""
+        self._cycle += 1
+        plain = f
+        if self._cycle >= self._plain_start:
+            # Kept up to date, so that plain DIIS can take over at any cycle.
+            for name in ("space", "rollback", "damp", "Corth"):
+                setattr(self._plain, name, getattr(self, name, None))
+            plain = self._plain.update(s, d, f, mf, h1e, vhf, f_prev=f_prev, **kwargs)
+        if self._off:
+            return plain
+        with stage("cheap"):
+            return self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf)
+
+    def _next(self, d, f, plain, mf, h1e, vhf):
+        anderson = mf._anderson = mf._anderson or cheap_scf(mf)
+        if anderson is None:
+            self._off = True
+            return plain
+        problem, before = anderson.problem, anderson.problem.iterations
+        real = np.asarray(h1e + vhf) if problem.restricted_open else f
+        point = self._point(anderson, d)
+        if point is None:
+            self._handed = np.asarray(plain), real
+            return plain
+        gradient = problem.gradient(real, point.state)
+        anderson.correction.add(point.state, real - point.cheap)
+        if self._stuck(gradient):
+            logger.note(mf, "two-level SCF: the gradient no longer falls (|g| = %.1e); plain DIIS from here on", gradient)
+            mf._anderson, self._off = None, True
+            return plain
+        tolerance = mf.conv_tol_grad or np.sqrt(mf.conv_tol)
+        reached = gradient
+        if gradient > tolerance:
+            reached = anderson.solve(max(_RATIO * gradient, 0.1 * tolerance), MAX_ITERATIONS)
+        self._handed = anderson.next()
+        iterations = problem.iterations - before
+        count("cheap_iterations", iterations)
+        logger.info(mf, "two-level SCF: |g| = %.1e, %.1e after %d cheap iterations", gradient, reached, iterations)
+        return self._handed[0]
+
+    def _point(self, anderson, d):
+        """The point of density matrix ``d``; None for one of ROHF that did not come from here, its total alone."""
+        anderson.problem.precise = True
+        for point in anderson.points:
+            if _same(point.state.dm, d):
+                anderson.sharpen(point)
+                return point
+        if self._handed is not None:
+            state = anderson.problem.state(*self._handed)
+            if _same(state.dm, d):
+                return anderson.add(*self._handed)
+        return None if anderson.problem.restricted_open else anderson.start(anderson.problem.state_of(d))
+
+    def _stuck(self, gradient):
+        self._gradients.append(gradient)
+        recent, earlier = self._gradients[-_PATIENCE:], self._gradients[:-_PATIENCE]
+        return bool(earlier) and min(recent) > min(earlier)
+
+
+def _same(dm, d):
+    # ROHF hands over the total of both spins.
+    total = dm[0] + dm[1] if dm.ndim == 3 and d.ndim == 2 else dm
+    return total.shape == d.shape and np.abs(total - d).max() < _SAME
