@@ -13,7 +13,8 @@ __all__ = ["GuessRefused", "guess", "load_model", "refine", "register", "two_lev
 def guess(mf, model: str = "ml"):
     """The initial density matrix that ``mf.init_guess = model`` would start from, for ``mf.kernel(dm0=...)``.
 
-    mf: SCF object.  model: ``'ml'``, ``'ml:<name or path>'`` or ``'ml+refine[:<name or path>]'``.  Works without ``register`` too.
+    mf: SCF object.  model: ``'ml'`` or ``'ml+refine'``, either with ``':<name or path>'``.  Works without
+    ``register`` too.
     Returns (nao, nao), or (2, nao, nao) for UHF, UKS, ROHF and ROKS.  A refused guess is PySCF's
     minao with a ``GuessRefused`` warning; ``warnings.simplefilter("error", GuessRefused)`` makes
     it an exception.  Raises ValueError for a ``model`` of another form, and whatever loading the model raises.

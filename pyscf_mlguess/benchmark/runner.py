@@ -13,8 +13,8 @@ import numpy as np
 from pyscf import lib
 from tqdm import tqdm
 
-from pyscf_mlguess.benchmark.counting import counting_builds
 from pyscf_mlguess import two_level
+from pyscf_mlguess.benchmark.counting import counting_builds
 from pyscf_mlguess.benchmark.guesses import (
     BASELINE,
     PREVIOUS,

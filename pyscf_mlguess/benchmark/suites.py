@@ -1,14 +1,17 @@
-"""What `mlguess bench --suite` runs: quick, standard and full."""
+"""What `mlguess bench --suite` runs: quick, standard, two-level and full."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from pyscf_mlguess.benchmark.guesses import CLASSICAL
+from pyscf.data.elements import charge
+
+from pyscf_mlguess.benchmark.guesses import CLASSICAL, source_of
 from pyscf_mlguess.benchmark.molecules import load_set
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.runner import Batch
+from pyscf_mlguess.gate import NOT_AS_FREE_ATOMS
 
 LEARNED = "ml"
 _MAIN = ("minao", "pre-scf", LEARNED, "exact-fit")
@@ -17,6 +20,9 @@ _ALL = (*CLASSICAL, "projected:sto-3g", "pre-scf", "pre-scf:1", LEARNED, "exact-
 _ON_PATH = ("minao", "previous", "pre-scf", LEARNED)
 _UP = ("minao", "projected:def2-svp", "pre-scf", LEARNED, "exact-fit")
 _NO_ORACLE = ("minao", "pre-scf", LEARNED)
+# What each part brings: learning, refinement, the two-level SCF.
+_STEPS = ("minao", "minao+refine", LEARNED, "ml+refine", "two-level:minao", "two-level:ml")
+_ENDS = ("minao", "ml+refine", "two-level:minao", "two-level:ml")
 
 # Grid level 1 for counting cycles: they hardly change with the grid, and finer grids cost several times as much.
 _PBE = Protocol(xc="pbe", grid_level=1)
@@ -24,17 +30,23 @@ _B3LYP = Protocol(xc="b3lyp", grid_level=1)
 # For times: what users run, exact integrals on PySCF's default grid.
 _TIMED = Protocol(xc="b3lyp", density_fit=False, grid_level=3, threads=2)
 _TIMED_PBE = replace(_TIMED, xc="pbe")
+# Refined guesses come from coarse grids: the SCF's own grid must not be one of them.
+_FINE_PBE = replace(_PBE, grid_level=3)
 
 
 @dataclass(frozen=True)
 class Part:
-    """The first ``limit`` molecules of a shipped set (all if None), at most ``atoms`` large, at one level."""
+    """The first ``limit`` molecules of a shipped set (all if None), at most ``atoms`` large, at one level.
+
+    metals: those with a transition metal only, reported as the set "transition_metals".
+    """
 
     set: str
     protocol: Protocol
     guesses: tuple[str, ...]
     limit: int | None = None
     atoms: int | None = None
+    metals: bool = False
 
 
 _OTHER_LEVELS = (
@@ -67,6 +79,22 @@ SUITES: dict[str, tuple[Part, ...]] = {
         *(Part(name, _B3LYP, _SHORT, limit=6) for name in ("ions", "radicals", "elements", "distorted")),
         Part("drug_like", _B3LYP, _SHORT, limit=4),
     ),
+    "two-level": (
+        Part("qm9_size", _FINE_PBE, _STEPS, limit=10),
+        Part("elements", _FINE_PBE, _ENDS, metals=True),
+        *(Part(name, _FINE_PBE, _ENDS, limit=6) for name in ("ions", "radicals")),
+        *(Part("qm9_size", replace(_FINE_PBE, xc=xc), _ENDS, limit=5) for xc in ("r2scan", "camb3lyp")),
+        Part("qm9_size", replace(_FINE_PBE, basis="def2-tzvp"), _STEPS, limit=5),
+        Part("qm9_size", _TIMED, _STEPS, limit=5),
+        Part("drug_like", replace(_TIMED, xc="hf"), _STEPS, limit=2, atoms=30),
+        *(Part("paracetamol", replace(_TIMED, xc=xc, basis="def2-tzvp", density_fit=fit), _STEPS)
+          for xc, fit in (("pbe", True), ("b3lyp", True), ("b3lyp", False))),
+        Part("drug_like", _TIMED, _STEPS, limit=2, atoms=30),
+        *(Part("drug_like", replace(_TIMED, xc=xc, basis="def2-tzvp", density_fit=True), _ENDS, limit=1, atoms=30)
+          for xc in ("pbe", "b3lyp")),
+        *(Part("large", replace(_TIMED, xc=xc, density_fit=fit), _ENDS, limit=1)
+          for xc, fit in (("pbe", True), ("b3lyp", False))),
+    ),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_PBE, _B3LYP)),
         *(Part(name, protocol, _MAIN) for name in ("drug_like", "ions", "radicals", "elements", "distorted")
@@ -93,9 +121,21 @@ def batches(name: str, learned: tuple[str, ...] = (LEARNED,)) -> Iterator[Batch]
     for part in SUITES[name]:
         molecules, _ = load_set(part.set)
         chosen = [molecule for molecule in molecules if len(molecule.symbols) <= (part.atoms or float("inf"))]
-        yield Batch(part.set, tuple(chosen[:part.limit]), part.protocol, with_models(part.guesses, learned))
+        if part.metals:
+            chosen = [molecule for molecule in chosen if NOT_AS_FREE_ATOMS & set(map(charge, molecule.symbols))]
+        label = "transition_metals" if part.metals else part.set
+        yield Batch(label, tuple(chosen[:part.limit]), part.protocol, with_models(part.guesses, learned))
 
 
 def with_models(guesses: Iterable[str], learned: tuple[str, ...]) -> tuple[str, ...]:
-    """``guesses`` with ``learned`` in the place of the default model."""
-    return tuple(name for guess in guesses for name in (learned if guess == LEARNED else (guess,)))
+    """``guesses`` with ``learned`` in the place of the default model, refined and two-level ones included."""
+    names = []
+    for guess in guesses:
+        if guess == LEARNED:
+            names += learned
+        elif source_of(guess) == LEARNED:
+            # ml+refine and two-level:ml of ml:<model> are ml+refine:<model> and two-level:ml:<model>.
+            names += [guess + name.removeprefix(LEARNED) for name in learned]
+        else:
+            names.append(guess)
+    return tuple(names)

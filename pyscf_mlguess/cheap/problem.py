@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
-from pyscf import lib
-from pyscf.df import df
+from pyscf import df, lib
 from pyscf.scf import hf, rohf
 
+from pyscf_mlguess import gate
 from pyscf_mlguess.adft import AuxiliaryProblem
+from pyscf_mlguess.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
 from pyscf_mlguess.cheap.fitted_interaction import FittedInteraction, Interaction
 from pyscf_mlguess.functional import STAND_IN_EXCHANGE
@@ -23,6 +24,8 @@ from pyscf_mlguess.functional import STAND_IN_EXCHANGE
 GRID_LEVEL = 0
 # Shares of mf.max_memory (less what the process holds already) for the tensors and for functions on the grid.
 _TENSOR_SHARE, _GRID_SHARE = 0.7, 0.2
+# The largest share of exact exchange for which a semilocal stand-in still helps.
+_MOST_STAND_IN = 0.5
 _LEAST_OCCUPATION = 1e-6
 _IDEMPOTENT = 1e-4
 
@@ -76,33 +79,43 @@ class CheapProblem:
 
     def _set_up_interactions(self):
         interaction = self._exchange_interaction()
-        self._coulomb = self._exchange = None
-        with_df = getattr(self.mf, "with_df", None)
-        shareable = isinstance(with_df, df.DF) and not getattr(self.mf, "only_dfj", False)
-        if shareable:
-            self._coulomb = FittedInteraction.shared(with_df)
-        budget = (self.mf.max_memory - lib.current_memory()[0]) * _TENSOR_SHARE
-        size = FittedInteraction.size_mb(self.mol)
+        self._coulomb = self._exchange = self._direct = None
         self.share = 0.0
-        if self._coulomb is None and size < budget:
-            self._coulomb = FittedInteraction(self.mol)
-            budget -= size
-        if interaction is None:
-            pass
-        elif interaction.is_coulomb and self._coulomb is not None:
-            self._exchange, self.share = self._coulomb, interaction.short_range
+        with_df = _shareable(self.mf)
+        auxmol = self._auxiliary(with_df)
+        budget = (self.mf.max_memory - lib.current_memory()[0]) * _TENSOR_SHARE
+        size = FittedInteraction.size_mb(self.mol, auxmol)
+        # Without exact exchange PySCF may do without the tensor; then it is ours, and of half the size.
+        if with_df is not None and (with_df._cderi is not None or interaction is not None):
+            self._coulomb = FittedInteraction.shared(with_df)
         elif size < budget:
-            self._exchange, self.share = FittedInteraction(self.mol, interaction), 1.0
-        self.lacks_exchange = interaction is not None and self._exchange is None
-        if self._coulomb is None:
+            self._coulomb = FittedInteraction(self.mol, auxmol)
+            budget -= size
+        else:
             self._direct = AuxiliaryProblem(self.mol)
+        if interaction is not None and interaction.is_coulomb and self._coulomb is not None:
+            self._exchange, self.share = self._coulomb, interaction.short_range
+        elif interaction is not None and size < budget:
+            self._exchange, self.share = FittedInteraction(self.mol, auxmol, interaction), 1.0
+        self.lacks_exchange = interaction is not None and self._exchange is None
+        if self.lacks_exchange and interaction.short_range > _MOST_STAND_IN:
+            raise gate.Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
+                               f"{lib.current_memory()[0]:.0f} in use; max_memory is {self.mf.max_memory:.0f}")
+
+    def _auxiliary(self, with_df):
+        # Integral drivers want spherical or cartesian functions throughout.
+        if with_df is None:
+            auxmol = auxiliary_mole(self.mol)
+            auxmol.cart = self.mol.cart
+            return auxmol
+        return with_df.auxmol or df.make_auxmol(self.mol, with_df.auxbasis)
 
     def _exchange_interaction(self):
         """The interaction of the user's exact exchange, its shares included; None for a semilocal functional."""
         if self._numint is None:
             return Interaction()
         omega, long_range, short_range = self._numint.rsh_and_hybrid_coeff(self.mf.xc, self.mol.spin)
-        if omega == 0 and short_range == 0:
+        if short_range == 0 and (omega == 0 or long_range == 0):
             return None
         return Interaction(short_range, long_range if omega else short_range, omega)
 
@@ -235,6 +248,12 @@ def _occupied(coefficients, occupations, ndim):
         coefficients = np.array([coefficients] * 2)
     pairs = [(coefficients, occupations)] if coefficients.ndim == 2 else zip(coefficients, occupations)
     return [c[:, occ > 0] * np.sqrt(occ[occ > 0]) for c, occ in pairs]
+
+
+def _shareable(mf):
+    """PySCF's density-fitting object whose tensor serves for J and K alike, if ``mf`` has one."""
+    with_df = getattr(mf, "with_df", None)
+    return with_df if isinstance(with_df, df.DF) and not getattr(mf, "only_dfj", False) else None
 
 
 def _plain_numint():

@@ -16,6 +16,8 @@ MAX_ITERATIONS = 20
 _COARSE_TOLERANCE = 1e-2
 _FINER_GRID_LEVEL = 1
 _TOLERANCE = 1e-3
+# Without exchange and correlation on a grid, density fitting is the only error, and the solution worth more.
+_TOLERANCE_WITHOUT_GRID = 1e-4
 
 
 def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
@@ -47,6 +49,9 @@ def refined(anderson: Anderson, dm: np.ndarray) -> np.ndarray:
         state = anderson.best().state
         anderson.correction.add(state, problem.grid_correction(state, _FINER_GRID_LEVEL))
     gradient = anderson.solve(_TOLERANCE, MAX_ITERATIONS)
+    if not problem.semilocal:
+        problem.precise = True
+        gradient = anderson.solve(_TOLERANCE_WITHOUT_GRID, MAX_ITERATIONS)
     iterations = problem.iterations - before
     count("cheap_iterations", iterations)
     logger.info(mf, "Initial guess refined in %d cheap iterations to |g| = %.1e.%s", iterations, gradient,

@@ -9,14 +9,16 @@ from pyscf.scf import hf
 from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
 from pyscf_mlguess import gate
-from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.refinement import refined
 from pyscf_mlguess.stages import count, stage
 
 MAX_ITERATIONS = 10
 # The corrected cheap problem is solved to this share of the real gradient.
-_RATIO = 0.1
+_RATIO = 0.01
+# ... but no further than this share of the SCF's own gradient threshold.
+_BELOW_THRESHOLD = 0.1
 # Plain DIIS takes over when this many real gradients in a row are no smaller than the best before.
 _PATIENCE = 2
 # Density matrices this close (largest element) are the same.
@@ -152,15 +154,18 @@ class TwoLevelDIIS(lib.diis.DIIS):
             self._handed = np.asarray(plain), real
             return plain
         gradient = problem.gradient(real, point.state)
+        if not self._gradients:
+            # The refinement's correction is that of a finer grid, another function of D than the real one.
+            anderson.correction = Correction(problem)
         anderson.correction.add(point.state, real - point.cheap)
         if self._stuck(gradient):
-            logger.note(mf, "two-level SCF: the gradient no longer falls (|g| = %.1e); plain DIIS from here on", gradient)
+            logger.note(mf, "two-level SCF: the gradient no longer falls (|g| = %.1e), plain DIIS from here",
+                        gradient)
             mf._anderson, self._off = None, True
             return plain
-        tolerance = mf.conv_tol_grad or np.sqrt(mf.conv_tol)
-        reached = gradient
-        if gradient > tolerance:
-            reached = anderson.solve(max(_RATIO * gradient, 0.1 * tolerance), MAX_ITERATIONS)
+        # Well below the SCF's own threshold: PySCF's last, undamped step may multiply what is left.
+        least = _BELOW_THRESHOLD * (mf.conv_tol_grad or np.sqrt(mf.conv_tol))
+        reached = anderson.solve(max(_RATIO * gradient, least), MAX_ITERATIONS)
         self._handed = anderson.next()
         iterations = problem.iterations - before
         count("cheap_iterations", iterations)
