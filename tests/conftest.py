@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from pyscf import gto
+from pyscf import gto, scf
 from scipy.spatial.transform import Rotation
 
 WATER = "O 0.00 0.00 0.00; H 0.00 0.76 0.59; H 0.00 -0.76 0.59"
@@ -48,3 +48,12 @@ def ao_rotation(mol, rotation):
             for index in rows:
                 result[np.ix_(index, index)] = wigner
     return result
+
+
+def broken_symmetry(mol):
+    """A start for H2 with spin up on one atom and down on the other, (2, nao, nao)."""
+    total = scf.hf.init_guess_by_minao(mol)
+    half = mol.nao // 2
+    dm = np.zeros((2, mol.nao, mol.nao))
+    dm[0, :half, :half], dm[1, half:, half:] = total[:half, :half], total[half:, half:]
+    return dm

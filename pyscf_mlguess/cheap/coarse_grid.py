@@ -17,7 +17,7 @@ _POINTS = 18 * dft.gen_grid.BLKSIZE
 # The functional is evaluated for this many blocks at once: its threads are dear to start.
 _BLOCKS_TOGETHER = 20
 # A function is left out of a block where its value times sqrt(weight) stays below this.
-_NEGLIGIBLE = 1e-5
+_NEGLIGIBLE = 1e-6
 # Points below this density (e/bohr^3) contribute nothing.
 _DENSITY_FLOOR = 1e-9
 

@@ -98,7 +98,7 @@ class CheapProblem:
         elif interaction is not None and size < budget:
             self._exchange, self.share = FittedInteraction(self.mol, auxmol, interaction), 1.0
         self.lacks_exchange = interaction is not None and self._exchange is None
-        if self.lacks_exchange and interaction.short_range > _MOST_STAND_IN:
+        if self.lacks_exchange and max(interaction.short_range, interaction.long_range) > _MOST_STAND_IN:
             raise gate.Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
                                f"{lib.current_memory()[0]:.0f} in use; max_memory is {self.mf.max_memory:.0f}")
 
@@ -201,15 +201,27 @@ class CheapProblem:
         return State(dm, orbitals)
 
     def gradient(self, fock: np.ndarray, state: State) -> float:
-        """Norm of the orbital gradient, as PySCF's |g| up to the share of each class's own definition."""
+        """Norm of the orbital gradient in PySCF's definition (``norm(mf.get_grad(...))``), of any density matrix.
+
+        fock: that of every spin.  For orbitals that are filled or empty it is that of ``get_grad``, otherwise that
+        of the commutator FDS - SDF (Pulay, J. Comput. Chem. 3, 556 (1982)).
+        """
         dm = np.asarray(state.dm)
-        if dm.ndim == 2:
-            return self._commutator(fock, dm) / np.sqrt(2)
-        return float(np.hypot(*(self._commutator(f, d) for f, d in zip(fock, dm)))) / np.sqrt(2)
+        if self.restricted_open:
+            return self._restricted_open_gradient(fock, dm)
+        spins = [(fock, dm)] if dm.ndim == 2 else zip(fock, dm)
+        return float(np.linalg.norm([self._commutator(f, d) for f, d in spins]) / np.sqrt(2))
 
     def _commutator(self, fock, dm):
-        product = self._orthogonal.T @ fock @ dm @ self.ovlp @ self._orthogonal
-        return float(np.linalg.norm(product - product.T))
+        product = self._orthogonal.T @ fock @ dm @ self._inverse
+        return np.linalg.norm(product - product.T)
+
+    def _restricted_open_gradient(self, spins, dm):
+        fock_a, fock_b = (self._orthogonal.T @ f @ self._orthogonal for f in spins)
+        alpha, closed = (self._inverse.T @ d @ self._inverse for d in dm)
+        opened, empty = alpha - closed, np.eye(len(alpha)) - alpha
+        blocks = (closed @ (fock_a + fock_b) @ empty, closed @ fock_b @ opened, opened @ fock_a @ empty)
+        return float(np.linalg.norm([np.linalg.norm(block) for block in blocks]))
 
     def orthonormal(self, matrix: np.ndarray) -> np.ndarray:
         """A Fock matrix in an orthonormal basis, flat: the metric in which residuals are compared."""

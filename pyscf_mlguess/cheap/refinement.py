@@ -40,20 +40,20 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
 
 def refined(anderson: Anderson, dm: np.ndarray) -> np.ndarray:
     """``refine`` with a cheap problem that the caller goes on using."""
-    problem, mf = anderson.problem, anderson.problem.mf
+    problem = anderson.problem
     before = problem.iterations
-    start = problem.state_of(dm)
-    anderson.start(start)
+    start = anderson.start(problem.state_of(dm))
     if problem.semilocal:
         anderson.solve(_COARSE_TOLERANCE, MAX_ITERATIONS)
         state = anderson.best().state
         anderson.correction.add(state, problem.grid_correction(state, _FINER_GRID_LEVEL))
-    gradient = anderson.solve(_TOLERANCE, MAX_ITERATIONS)
+    anderson.solve(_TOLERANCE, MAX_ITERATIONS)
     if not problem.semilocal:
         problem.precise = True
-        gradient = anderson.solve(_TOLERANCE_WITHOUT_GRID, MAX_ITERATIONS)
+        anderson.solve(_TOLERANCE_WITHOUT_GRID, MAX_ITERATIONS)
+    best = min(anderson.best(), start, key=anderson.gradient)
     iterations = problem.iterations - before
     count("cheap_iterations", iterations)
-    logger.info(mf, "Initial guess refined in %d cheap iterations to |g| = %.1e.%s", iterations, gradient,
-                "".join(f"  {note}." for note in problem.notes))
-    return anderson.best().state.dm
+    logger.info(problem.mf, "Initial guess refined in %d cheap iterations from |g| = %.1e to %.1e.%s", iterations,
+                anderson.gradient(start), anderson.gradient(best), "".join(f"  {note}." for note in problem.notes))
+    return best.state.dm

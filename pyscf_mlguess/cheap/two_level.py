@@ -70,8 +70,8 @@ class TwoLevelSCF:
         return lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
 
     def scf(self, dm0=None, **kwargs):
-        if self.diis is not True and self.diis is not None and self.diis:
-            logger.warn(self, "two-level SCF: diis = %r is in its place; set mf.diis = True", self.diis)
+        if self.diis is not True:
+            logger.warn(self, "two-level SCF: not in use, diis = %r takes its place; set mf.diis = True", self.diis)
         self._running = True
         try:
             return super().scf(dm0, **kwargs)
@@ -84,7 +84,7 @@ class TwoLevelSCF:
         """As the class below has it; while ``kernel`` runs, refined."""
         plain = key.replace("+refine", "") if isinstance(key, str) else key
         dm = super().get_init_guess(mol, plain if self._running else key, **kwargs)
-        if not self._running or stays_out(self) or not self.diis:
+        if not self._running or self.diis is not True or stays_out(self):
             return dm
         with stage("cheap"):
             self._anderson = cheap_scf(self)

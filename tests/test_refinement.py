@@ -1,0 +1,148 @@
+"""Refined guesses: better starts, never worse ones, nothing left behind."""
+
+import gc
+import io
+import weakref
+
+import numpy as np
+import pytest
+from conftest import FORMAMIDE, broken_symmetry
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pyscf import dft, gto, scf
+
+import pyscf_mlguess
+from pyscf_mlguess import GuessRefused, refine
+from pyscf_mlguess.cheap import refinement
+from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.models import ModelError
+from pyscf_mlguess.stages import listening
+
+
+def kohn_sham(mol, xc="pbe", cls=dft.KS):
+    mf = cls(mol, xc=xc)
+    mf.grids.level = 1
+    return mf
+
+
+def gradient_of(anderson, dm):
+    """Of ``dm`` in the cheap problem as refinement left it, corrections included."""
+    state = anderson.problem.state_of(dm)
+    return anderson.problem.gradient(anderson.problem.fock(state) + anderson.correction(state), state)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(noise=st.floats(0, 0.3), seed=st.integers(0, 1000), xc=st.sampled_from(["hf", "pbe", "b3lyp"]))
+def test_the_gradient_never_rises(noise, seed, xc, water):
+    mf = scf.RHF(water) if xc == "hf" else kohn_sham(water, xc)
+    dm = np.asarray(mf.get_init_guess(key="minao"))
+    change = np.random.default_rng(seed).normal(size=dm.shape) * noise
+    dm = dm + change + change.T
+    anderson = Anderson(CheapProblem(mf))
+    better = refinement.refined(anderson, dm)
+    assert gradient_of(anderson, better) <= gradient_of(anderson, dm) * (1 + 1e-3)
+
+
+def test_what_is_converged_already_stays(water):
+    mf = scf.RHF(water).density_fit(auxbasis="def2-universal-jkfit").run(conv_tol=1e-12)
+    assert np.abs(refine(mf, mf.make_rdm1()) - mf.make_rdm1()).max() < 1e-6
+
+
+@pytest.mark.parametrize("make", [
+    lambda: kohn_sham(gto.M(atom=FORMAMIDE, basis="def2-svp", verbose=0)),
+    lambda: kohn_sham(gto.M(atom=FORMAMIDE, basis="6-31+g*", verbose=0), "b3lyp"),
+    lambda: scf.RHF(gto.M(atom=FORMAMIDE, basis="def2-svp", verbose=0)),
+    lambda: kohn_sham(gto.M(atom="C 0 0 0; N 0 0 1.17", spin=1, basis="def2-svp", verbose=0), "pbe0", dft.UKS),
+    lambda: kohn_sham(gto.M(atom="C 0 0 0; N 0 0 1.17", spin=1, basis="def2-svp", verbose=0), "pbe", dft.ROKS),
+], ids=["RKS", "hybrid", "RHF", "UKS", "ROKS"])
+def test_cycles_are_saved_at_the_same_energy(make):
+    plain, mf = make().run(), make()
+    mf.init_guess = "minao+refine"
+    with listening() as times:
+        mf.kernel()
+    assert mf.converged and mf.cycles <= 0.65 * plain.cycles
+    assert mf.e_tot < plain.e_tot + 1e-8
+    assert 3 < times.counts["cheap_iterations"] < 25 and times.wall["cheap"] > 0
+
+
+def test_a_broken_symmetry_singlet_keeps_its_state():
+    mol = gto.M(atom="H 0 0 0; H 0 0 2.5", basis="def2-svp", verbose=0)
+    dm = broken_symmetry(mol)
+    plain = kohn_sham(mol, cls=dft.UKS).run(dm)
+    mf = kohn_sham(mol, cls=dft.UKS)
+    mf.kernel(refine(mf, dm))
+    assert mf.spin_square()[0] > 0.5 and mf.cycles < plain.cycles
+    assert mf.e_tot == pytest.approx(plain.e_tot, abs=1e-8)
+
+
+def test_no_fock_matrix_of_the_scf_object_is_built(water, monkeypatch):
+    mf = kohn_sham(water, "b3lyp")
+    dm = mf.get_init_guess()
+    for name in ("get_veff", "get_jk", "get_j", "get_k"):
+        monkeypatch.setattr(mf, name, lambda *args, **kwargs: pytest.fail("a Fock build"))
+    refine(mf, dm)
+    assert mf._eri is None
+
+
+def test_nothing_is_left_behind(water, monkeypatch):
+    problems = []
+    original = CheapProblem.__post_init__
+    monkeypatch.setattr(CheapProblem, "__post_init__", lambda self: problems.append(weakref.ref(self)) or original(self))
+    mf = kohn_sham(water, "b3lyp")
+    before = set(vars(mf))
+    refine(mf, mf.get_init_guess())
+    gc.collect()
+    assert len(problems) == 1 and problems[0]() is None
+    assert set(vars(mf)) == before
+
+
+def test_a_density_fitted_scf_shares_its_tensor(water, monkeypatch):
+    mf = scf.RHF(water).density_fit()
+    refine(mf, mf.get_init_guess())
+    tensor = mf.with_df._cderi
+    assert tensor is not None
+    mf.kernel()
+    assert mf.with_df._cderi is tensor
+
+
+def test_keys(water):
+    mf = scf.RHF(water)
+    refined = mf.get_init_guess(key="minao+refine")
+    assert np.abs(refined - refine(mf, mf.get_init_guess(key="minao"))).max() < 1e-10
+    learned = mf.get_init_guess(key="ml+refine")
+    assert np.abs(learned - refine(mf, mf.get_init_guess(key="ml"))).max() < 1e-10
+    assert np.abs(pyscf_mlguess.guess(mf, "ml+refine") - learned).max() < 1e-10
+    with pytest.raises(ModelError, match="nonsense"):
+        mf.get_init_guess(key="ml+refine:nonsense")
+
+
+def test_a_refused_prediction_is_minao_refined():
+    mol = gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", verbose=0)
+    mf = scf.RHF(mol)
+    with pytest.warns(GuessRefused, match="falling back to minao") as caught:
+        dm = mf.get_init_guess(key="ml+refine")
+    assert len(caught) == 1
+    assert np.abs(dm - mf.get_init_guess(key="minao+refine")).max() < 1e-8
+
+
+def test_a_class_that_cannot_be_refined_gets_its_plain_guess(water):
+    mf = scf.GHF(water)
+    with pytest.warns(GuessRefused, match="falling back to minao unrefined"):
+        dm = mf.get_init_guess(key="minao+refine")
+    assert np.allclose(dm, mf.get_init_guess(key="minao"))
+    with pytest.raises(ValueError, match="GHF is not supported"):
+        refine(mf, dm)
+
+
+def test_a_matrix_of_another_shape_is_named(water):
+    mf = scf.UHF(water)
+    with pytest.raises(ValueError, match=r"shape \(24, 24\); UHF needs \(2, 24, 24\)"):
+        refine(mf, np.eye(24))
+
+
+def test_log_tells_what_was_done(water):
+    mf = kohn_sham(water)
+    mf.verbose, mf.stdout = 4, io.StringIO()
+    refine(mf, mf.get_init_guess())
+    assert "Initial guess refined in" in mf.stdout.getvalue()
