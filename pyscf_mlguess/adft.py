@@ -18,7 +18,7 @@ from pyscf.scf import _vhf, jk
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.functional import SemilocalPotential
 
-GRID_LEVEL = 1
+GRID_LEVEL, COARSEST = 1, 0
 # Grid points below this density (e/bohr^3) are dropped: where a fitted density is tiny or
 # negative but its gradient is not, gradient-corrected potentials blow up.
 DENSITY_FLOOR = 1e-6

@@ -53,25 +53,34 @@ def is_our_key(key) -> bool:
     return isinstance(key, str) and (_REFINED.fullmatch(key) or _LEARNED.fullmatch(key)) is not None
 
 
-def our_guess(mf, mol, key: str, pyscf_guess: Callable):
+def refined_key(key: str) -> str:
+    """``key`` with refinement: ``'ml+refine:x'`` for ``'ml:x'``, ``'minao+refine'`` for ``'minao'``."""
+    learned = _LEARNED.fullmatch(key)
+    if learned:
+        return "ml+refine" + (learned[2] or "")
+    return key if _REFINED.fullmatch(key) else key + "+refine"
+
+
+def our_guess(mf, mol, key: str, pyscf_guess: Callable, refine: Callable | None = None):
     """The density matrix of ``key``; what is refused is left out, with one warning and one line in PySCF's log.
 
     mf: SCF object of PySCF or gpu4pyscf.  mol: None or the molecule handed to ``get_init_guess``.
-    key: as for ``is_our_key``.  pyscf_guess: PySCF's guess of a key.  A learned guess falls back to minao, a
-    refined one to the guess itself.  Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted
-    and restricted open-shell objects; a cupy array for gpu4pyscf.  Errors other than refusals
+    key: as for ``is_our_key``.  pyscf_guess: PySCF's guess of a key.  refine: from a density matrix to a better
+    one, in place of the package's.  A learned guess falls back to minao, a refined one to the guess itself.
+    Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted and restricted open-shell objects; a cupy
+    array for gpu4pyscf.  Errors other than refusals
     (unknown model, missing or damaged file) are raised.
     """
     learned = _LEARNED.fullmatch(key)
     if learned:
         refined, plain = learned[1], "ml" + (learned[2] or "")
-        dm = _or_else(mf, key, "minao", lambda: _predict(mf, mol, plain), lambda: pyscf_guess("minao"))
+        dm = _or_else(mf, key, "minao", lambda: _predict(mf, mol, plain, bool(refined)), lambda: pyscf_guess("minao"))
     else:
         refined, plain = True, _REFINED.fullmatch(key)[1]
         dm = pyscf_guess(plain)
     if not refined:
         return dm
-    return _or_else(mf, key, f"{plain} unrefined", lambda: _refine(mf, mol, dm), lambda: dm)
+    return _or_else(mf, key, f"{plain} unrefined", lambda: refine(dm) if refine else _refine(mf, mol, dm), lambda: dm)
 
 
 def _or_else(mf, key, instead, guess, fallback):
@@ -109,13 +118,13 @@ def _with_ml_key(original: Callable) -> Callable:
     return get_init_guess
 
 
-def _predict(mf, mol, key: str):
+def _predict(mf, mol, key: str, to_be_refined: bool):
     _check_molecule_of(mf, mol)
     from pyscf_mlguess import pipeline
 
     if isinstance(mf, hf.SCF):
-        return pipeline.initial_density_matrix(mf, key)
-    return _to_gpu(pipeline.initial_density_matrix(_to_cpu(mf), key))
+        return pipeline.initial_density_matrix(mf, key, to_be_refined)
+    return _to_gpu(pipeline.initial_density_matrix(_to_cpu(mf), key, to_be_refined))
 
 
 def _refine(mf, mol, dm):

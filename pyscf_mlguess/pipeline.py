@@ -7,6 +7,7 @@ from pyscf.lib import logger
 from pyscf.scf import hf
 
 from pyscf_mlguess import gate
+from pyscf_mlguess.adft import COARSEST, GRID_LEVEL
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.routes.auxiliary_density import predicted_guess
@@ -14,12 +15,13 @@ from pyscf_mlguess.stages import stage
 from pyscf_mlguess.structure import Structure
 
 
-def initial_density_matrix(mf: hf.SCF, key: str = "ml") -> np.ndarray:
+def initial_density_matrix(mf: hf.SCF, key: str = "ml", to_be_refined: bool = False) -> np.ndarray:
     """The learned initial density matrix for ``mf``.
 
-    key: "ml" or "ml:<model name or path>".  Returns (nao, nao) for restricted, (2, nao, nao) for
-    unrestricted and restricted open-shell objects.  Raises gate.Refusal with the reason when the
-    guess is not served or not trusted, ModelError or FileNotFoundError when the model cannot be loaded.
+    key: "ml" or "ml:<model name or path>".  to_be_refined: xc on the grid where refinement begins.
+    Returns (nao, nao) for restricted, (2, nao, nao) for unrestricted and restricted open-shell objects.
+    Raises gate.Refusal with the reason when the guess is not served or not trusted, ModelError or
+    FileNotFoundError when the model cannot be loaded.
     """
     gate.check_scf_class(mf)
     gate.check_molecule(mf.mol)
@@ -30,7 +32,7 @@ def initial_density_matrix(mf: hf.SCF, key: str = "ml") -> np.ndarray:
         prediction = model.predict(structure, potential.exact_exchange)
     gate.check_prediction(model, structure, prediction)
     with stage("route"):
-        dm, report = predicted_guess(mf, prediction, potential)
+        dm, report = predicted_guess(mf, prediction, potential, COARSEST if to_be_refined else GRID_LEVEL)
     gate.check_route(report, mf.mol)
     _log(mf, model, structure, prediction, report)
     return dm

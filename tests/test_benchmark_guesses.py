@@ -93,7 +93,7 @@ def test_a_missing_density_fails_as_such(guess, whose):
 
 
 def test_a_refused_guess_runs_from_minao_and_says_so(monkeypatch):
-    def refuse(mf, key):
+    def refuse(mf, key, to_be_refined):
         raise Refusal("not today")
 
     monkeypatch.setattr(pyscf_mlguess, "pipeline", types.SimpleNamespace(initial_density_matrix=refuse), raising=False)

@@ -39,7 +39,7 @@ def prediction(monkeypatch):
     """Stands in for the pipeline: notes (mf, key) in ``calls`` and returns PySCF's core guess, or raises ``error``."""
     stand_in = types.SimpleNamespace(calls=[], error=None)
 
-    def initial_density_matrix(mf, key):
+    def initial_density_matrix(mf, key, to_be_refined):
         stand_in.calls.append((mf, key))
         if stand_in.error is not None:
             raise stand_in.error
@@ -199,11 +199,18 @@ def test_refusal_warns_once_at_the_caller_and_logs_one_line(water, prediction, c
     assert "the gap is gone" not in "".join(capfd.readouterr())
 
 
-def test_refinement_is_reserved(water, prediction):
-    for key in ("ml+refine", "ML+Refine:default"):
-        with pytest.warns(GuessRefused, match="reserved"):
-            scf.RHF(water).get_init_guess(water, key)
-    assert not prediction.calls
+@pytest.mark.parametrize("key, passed", [("ml+refine", "ml"), ("ML+Refine:x", "ml:x")])
+def test_a_refined_key_names_the_model_behind(key, passed, water, prediction):
+    mf = scf.RHF(water)
+    mf.get_init_guess(water, key)
+    assert prediction.calls == [(mf, passed)]
+
+
+def test_refined_keys():
+    for key, refined in (("ml", "ml+refine"), ("ML:/a+refine", "ml+refine:/a+refine"), ("ml+refine:x", "ml+refine:x"),
+                         ("minao", "minao+refine"), ("sap+Refine", "sap+Refine")):
+        assert hook.refined_key(key) == refined and hook.is_our_key(refined)
+    assert not hook.is_our_key("minao") and not hook.is_our_key(None)
 
 
 @pytest.mark.parametrize("error", [ValueError("no model named x"), FileNotFoundError("x.safetensors")])

@@ -79,7 +79,7 @@ def water():
 def test_guess_is_made_on_the_cpu_and_returned_to_the_device(gpu_class, water, monkeypatch):
     calls = []
 
-    def initial_density_matrix(mf, key):
+    def initial_density_matrix(mf, key, to_be_refined):
         calls.append((mf, mf.init_guess_breaksym, key))
         return np.zeros((2, water.nao, water.nao))
 

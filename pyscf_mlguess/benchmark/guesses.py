@@ -118,15 +118,18 @@ def check_guess(guess: str, protocol: Protocol) -> None:
         raise ValueError("vsap exists for density functionals only, not for hf; leave one of them out")
 
 
-def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
-    """The density matrix that ``guess`` hands to ``mf``; RuntimeError if what it starts from is missing.
-
-    The two-level SCF gets its guess unrefined: refining is the first step of its kernel.
-    """
+def prepare(mf: scf.hf.SCF, guess: str, start: Start) -> None:
+    """Set ``mf.init_guess`` of a two-level SCF object, whose kernel begins by refining it."""
     source = source_of(guess)
-    if source != guess:
-        dm = initial_density(mf, source, start)
-        return dm if is_two_level(guess) else refine(mf, dm)
+    by_key = source in CLASSICAL or (model_of(source) and source != UNCHECKED)
+    mf.init_guess = source if by_key else initial_density(mf, source, start)
+
+
+def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
+    """The density matrix that ``guess`` hands to ``mf``; RuntimeError if what it starts from is missing."""
+    source = source_of(guess)
+    if source != guess and not (model_of(guess) and source != UNCHECKED):
+        return refine(mf, initial_density(mf, source, start))
     family, _, argument = guess.partition(":")
     if family == UNCHECKED:
         with gate.unchecked():

@@ -25,6 +25,7 @@ from pyscf_mlguess.benchmark.guesses import (
     is_two_level,
     model_of,
     needs_converged,
+    prepare,
     weights_of,
 )
 from pyscf_mlguess.benchmark.molecules import Molecule
@@ -170,22 +171,22 @@ def _run(row, guess, start):
     with listening() as times:
         with stage("scf"):
             mf = start.protocol.mean_field(start.molecule.mol(start.protocol.basis))
-            if is_two_level(guess):
+            two = is_two_level(guess)
+            if two:
                 mf = two_level(mf)
         row["nao"] = int(mf.mol.nao)
         with counting_builds(mf) as counter, observing(mf) as observation:
-            with warnings.catch_warnings(record=True) as caught, stage("guess"):
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
-                dm = initial_density(mf, guess, start)
+                with stage("guess"):
+                    dm = None if two else initial_density(mf, guess, start)
+                    if two:
+                        prepare(mf, guess, start)
+                row["guess_builds"] = counter.builds
+                with stage("scf"):
+                    mf.kernel(dm0=dm)
             refusals = [str(w.message) for w in caught if issubclass(w.category, GuessRefused)]
             row["refused"] = refusals[0] if refusals else None
-            row["guess_builds"] = counter.builds
-            with stage("scf"):
-                if is_two_level(guess):
-                    mf.init_guess = dm
-                    mf.kernel()
-                else:
-                    mf.kernel(dm0=dm)
             row["cheap_iterations"] = times.counts["cheap_iterations"]
             row["scf_builds"] = counter.builds - row["guess_builds"]
     row["curve"] = [[round(energy, 10), float(f"{gradient:.4g}")] for energy, gradient in observation.curve]

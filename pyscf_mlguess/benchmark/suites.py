@@ -1,4 +1,4 @@
-"""What `mlguess bench --suite` runs: quick, standard, two-level and full."""
+"""What `mlguess bench --suite` runs: quick, standard, two-level, times and full."""
 
 from __future__ import annotations
 
@@ -87,6 +87,9 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("qm9_size", replace(_FINE_PBE, basis="def2-tzvp"), _STEPS, limit=5),
         Part("qm9_size", _TIMED, _STEPS, limit=5),
         Part("drug_like", replace(_TIMED, xc="hf"), _STEPS, limit=2, atoms=30),
+    ),
+    # For a machine that does nothing else.
+    "times": (
         *(Part("paracetamol", replace(_TIMED, xc=xc, basis="def2-tzvp", density_fit=fit), _STEPS)
           for xc, fit in (("pbe", True), ("b3lyp", True), ("b3lyp", False))),
         Part("drug_like", _TIMED, _STEPS, limit=2, atoms=30),

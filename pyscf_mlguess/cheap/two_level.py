@@ -8,7 +8,7 @@ from pyscf.lib import logger
 from pyscf.scf import hf
 from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
-from pyscf_mlguess import gate
+from pyscf_mlguess import gate, hook
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.refinement import refined
@@ -82,10 +82,16 @@ class TwoLevelSCF:
 
     def get_init_guess(self, mol=None, key="minao", **kwargs):
         """As the class below has it; while ``kernel`` runs, refined."""
-        plain = key.replace("+refine", "") if isinstance(key, str) else key
-        dm = super().get_init_guess(mol, plain if self._running else key, **kwargs)
+        def pyscf_guess(key):
+            return super(TwoLevelSCF, self).get_init_guess(mol, key, **kwargs)
+
         if not self._running or self.diis is not True or stays_out(self):
-            return dm
+            return pyscf_guess(key)
+        if not isinstance(key, str):
+            return self._refine(pyscf_guess(key))
+        return hook.our_guess(self, mol, hook.refined_key(key), pyscf_guess, self._refine)
+
+    def _refine(self, dm):
         with stage("cheap"):
             self._anderson = cheap_scf(self)
             return dm if self._anderson is None else refined(self._anderson, dm)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pyscf.scf import hf
 
-from pyscf_mlguess.adft import AuxiliaryProblem
+from pyscf_mlguess.adft import GRID_LEVEL, AuxiliaryProblem
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.prediction import AuxiliaryDensity
@@ -30,10 +30,11 @@ class RouteReport:
     notes: list[str] = field(default_factory=list)
 
 
-def predicted_guess(mf: hf.SCF, prediction: AuxiliaryDensity, potential: SemilocalPotential):
+def predicted_guess(mf: hf.SCF, prediction: AuxiliaryDensity, potential: SemilocalPotential,
+                    grid_level: int = GRID_LEVEL):
     """(density matrix, RouteReport) of a predicted density; shapes as the SCF class has them."""
     auxmol = auxiliary_mole(mf.mol)
-    problem = AuxiliaryProblem(mf.mol, auxmol, with_df=_shared_tensor(mf, potential))
+    problem = AuxiliaryProblem(mf.mol, auxmol, grid_level, _shared_tensor(mf, potential))
     coefficients = free_atom_coefficients(auxmol) + prediction.assemble(auxmol)
     report = RouteReport(electrons_missing=mf.mol.nelectron - float(problem.charges @ coefficients))
     coefficients = problem.restore_electron_count(coefficients, mf.mol.nelectron)
