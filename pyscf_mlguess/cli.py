@@ -23,7 +23,7 @@ app.add_typer(commands.app, name="bench", help="Count SCF cycles from several gu
 
 @app.command()
 def demo() -> None:
-    """Compare the learned guess with PySCF's default on paracetamol, PBE/def2-SVP with density fitting."""
+    """Compare the learned guess, refined and in the two-level SCF, with PySCF's default: paracetamol, PBE/def2-SVP."""
     from pyscf import lib
 
     from pyscf_mlguess.benchmark.guesses import Start, check_guess
@@ -36,12 +36,12 @@ def demo() -> None:
         check_guess("ml", protocol)
         (molecule,), _ = load_set(_DEMO_SET)
         typer.echo(f"{molecule.name}, {len(molecule.symbols)} atoms; {protocol}\n")
-        typer.echo(f"{'guess':8}{'cycles':>8}{'energy (Eh)':>18}{'guess (s)':>12}{'SCF (s)':>10}")
-        for guess in ("minao", "ml"):
+        typer.echo(f"{'guess':14}{'cycles':>8}{'energy (Eh)':>18}{'guess (s)':>12}{'SCF (s)':>10}")
+        for guess in ("minao", "ml", "ml+refine", "two-level:ml"):
             row, _ = run_guess(_DEMO_SET, guess, Start(molecule, protocol))
             if not row["converged"]:
                 raise ValueError(f"the SCF from {guess} failed: {row['error'] or 'not converged'}")
-            typer.echo(f"{guess:8}{row['cycles'] + row['guess_builds']:8d}{row['energy']:18.9f}"
+            typer.echo(f"{guess:14}{row['cycles'] + row['guess_builds']:8d}{row['energy']:18.9f}"
                        f"{row['wall']['guess']:12.2f}{row['wall']['scf']:10.2f}")
             if row["refused"]:
                 typer.echo(row["refused"])

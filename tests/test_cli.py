@@ -103,9 +103,10 @@ def test_demo_compares_with_minao(water, monkeypatch):
     monkeypatch.setattr(cli, "_DEMO_SET", water)
     result = mlguess("demo")
     assert result.exit_code == 0, result.output
-    minao, ml = re.findall(r"^(?:minao|ml) +(\d+) +(-\d+\.\d+)", result.output, re.M)
-    assert int(ml[0]) <= int(minao[0])
-    assert float(ml[1]) == pytest.approx(float(minao[1]), abs=1e-6)
+    minao, ml, refined, two_level = re.findall(r"^(?:minao|\S*ml\S*) +(\d+) +(-\d+\.\d+)", result.output, re.M)
+    assert int(two_level[0]) < int(refined[0]) < int(ml[0]) <= int(minao[0])
+    for _, energy in (ml, refined, two_level):
+        assert float(energy) == pytest.approx(float(minao[1]), abs=1e-6)
 
 
 def test_ci_runs_the_readmes_test_command():

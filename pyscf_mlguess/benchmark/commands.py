@@ -17,14 +17,15 @@ _Results = Annotated[Path, typer.Argument(help="Results of mlguess bench (.jsonl
 _Markdown = Annotated[Optional[Path], typer.Option("--report", help="Markdown file for the tables.")]
 _Html = Annotated[Optional[Path], typer.Option("--html", help="Self-contained page with tables and figures.")]
 _WITH_MOLECULES = ("guess", "xc", "basis", "density_fit", "grid_level", "threads", "limit")
-_DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "ml", "exact-fit")
+_DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "minao+refine", "ml", "ml+refine", "two-level:ml", "exact-fit")
 
 
 @app.callback()
 def bench(
     context: typer.Context,
     suite: Annotated[Optional[str], typer.Option(
-        help="quick (minutes), standard (about two hours on two cores) or full (days). "
+        help="quick (minutes), standard and two-level (hours on two cores), times (an hour of a quiet machine) "
+             "or full (days). "
              "Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,
@@ -32,7 +33,8 @@ def bench(
         help="Repeatable: name or path of a model to run in the place of the default one.")] = None,
     guess: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: minao, atom, huckel, mod_huckel, sap, vsap, pre-scf[:grid level], "
-             "projected:<basis>, previous, ml, ml:<model>, ml-unchecked, exact-fit, converged. "
+             "projected:<basis>, previous, ml, ml:<model>, ml-unchecked, exact-fit, converged; each also as "
+             "<guess>+refine and two-level:<guess>. "
              f"Default: {', '.join(_DEFAULT_GUESSES)}.")] = None,
     xc: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: PySCF's functional, or hf. Default: pbe.")] = None,

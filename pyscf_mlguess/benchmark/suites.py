@@ -14,8 +14,9 @@ from pyscf_mlguess.benchmark.runner import Batch
 from pyscf_mlguess.gate import NOT_AS_FREE_ATOMS
 
 LEARNED = "ml"
-_MAIN = ("minao", "pre-scf", LEARNED, "exact-fit")
-_SHORT = ("minao", LEARNED, "exact-fit")
+_REFINED = ("ml+refine", "two-level:ml")
+_MAIN = ("minao", "pre-scf", "minao+refine", LEARNED, *_REFINED, "exact-fit")
+_SHORT = ("minao", LEARNED, *_REFINED, "exact-fit")
 _ALL = (*CLASSICAL, "projected:sto-3g", "pre-scf", "pre-scf:1", LEARNED, "exact-fit", "converged")
 _ON_PATH = ("minao", "previous", "pre-scf", LEARNED)
 _UP = ("minao", "projected:def2-svp", "pre-scf", LEARNED, "exact-fit")
