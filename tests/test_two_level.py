@@ -101,6 +101,13 @@ def test_a_density_matrix_of_the_user_is_taken_as_it_is(cls):
     assert mf.cycles <= 2 and mf.e_tot == pytest.approx(converged.e_tot, abs=1e-9)
 
 
+def test_other_methods_build_on_it():
+    mf = two_level(direct(scf.RHF(molecule()))).run()
+    assert mf.MP2().run().e_corr == pytest.approx(scf.RHF(molecule()).run().MP2().run().e_corr, abs=1e-6)
+    unrestricted = two_level(kohn_sham(molecule())).run().to_uks()
+    assert isinstance(unrestricted, TwoLevelSCF) and unrestricted.run().cycles <= 2
+
+
 def test_decorator_and_back():
     plain = kohn_sham(molecule(), "b3lyp")
     mf = two_level(plain)
@@ -135,6 +142,10 @@ def test_second_order_scf():
 def test_what_is_not_served_is_named():
     with pytest.raises(TypeError, match="GHF is not supported"):
         two_level(scf.GHF(molecule()))
+    converted = two_level(kohn_sham(molecule())).to_gks()
+    converted.verbose, converted.stdout = 2, io.StringIO()
+    assert converted.run().converged
+    assert "GKS is not supported" in converted.stdout.getvalue()
 
 
 def test_hartree_fock_in_memory_is_left_alone():
@@ -144,6 +155,15 @@ def test_hartree_fock_in_memory_is_left_alone():
     mf.run()
     assert "stays out of the way: Hartree-Fock with all integrals in memory" in mf.stdout.getvalue()
     assert mf.cycles == plain.cycles and mf.e_tot == pytest.approx(plain.e_tot, abs=1e-12)
+
+
+def test_what_does_not_fit_into_memory_is_said_once():
+    plain = direct(scf.RHF(molecule())).run()
+    mf = two_level(direct(scf.RHF(molecule())))
+    mf.verbose, mf.stdout, mf.max_memory = 2, io.StringIO(), 1
+    mf.run()
+    assert mf.stdout.getvalue().count("exact exchange needs") == 1
+    assert mf.cycles == plain.cycles and mf.e_tot == pytest.approx(plain.e_tot, abs=1e-10)
 
 
 def test_max_cycle_is_pyscf_s():

@@ -57,6 +57,8 @@ class TwoLevelSCF:
     # The cheap problem and what it has learned, while the SCF runs.
     _anderson = None
     _running = False
+    # Why there is no cheap problem for this molecule, once that is known.
+    _unserved = None
 
     def __init__(self, mf):
         self.__dict__.update(mf.__dict__)
@@ -67,12 +69,15 @@ class TwoLevelSCF:
 
     def undo_two_level(self) -> hf.SCF:
         """The same object without the two-level scheme."""
-        return lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
+        plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
+        for name in ("_anderson", "_running", "_unserved"):
+            vars(plain).pop(name, None)
+        return plain
 
     def scf(self, dm0=None, **kwargs):
         if self.diis is not True:
             logger.warn(self, "two-level SCF: not in use, diis = %r takes its place; set mf.diis = True", self.diis)
-        self._running = True
+        self._running, self._unserved = True, None
         try:
             return super().scf(dm0, **kwargs)
         finally:
@@ -107,14 +112,19 @@ def stays_out(mf: hf.SCF) -> str | None:
 
 
 def cheap_scf(mf: hf.SCF) -> Anderson | None:
-    """The cheap problem of ``mf`` with an empty history; None, with a line in the log, where there is none."""
+    """The cheap problem of ``mf`` with an empty history; None, with one line in the log, where there is none."""
+    if mf._unserved:
+        return None
     if not getattr(mf, "with_df", None) and mf._eri is None and mf._is_mem_enough():
         # First the integrals that PySCF wants to keep: next to the cheap problem they might no longer fit.
         mf._eri = mf.mol.intor("int2e", aosym="s8")
     try:
+        # Conversions such as to_gks() keep the mixin.
+        gate.check_scf_class(mf)
         gate.check_molecule(mf.mol)
         return Anderson(CheapProblem(mf))
     except gate.Refusal as refusal:
+        mf._unserved = str(refusal)
         logger.warn(mf, "two-level SCF: %s; plain DIIS instead", refusal)
     return None
 
