@@ -67,7 +67,7 @@ def test_another_geometry_or_protocol_is_another_run(tmp_path):
 
 def test_retrained_weights_are_run_again(tmp_path, monkeypatch):
     output = tmp_path / "bench.jsonl"
-    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key: mf.get_init_guess(key="minao"))
+    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key, *_: mf.get_init_guess(key="minao"))
     monkeypatch.setattr(pyscf_mlguess, "pipeline", minao, raising=False)
     for digest in ("a" * 64, "b" * 64, "b" * 64):
         model = types.SimpleNamespace(card={"sha256": digest})
@@ -78,7 +78,7 @@ def test_retrained_weights_are_run_again(tmp_path, monkeypatch):
 
 def test_changed_code_is_run_again_and_the_newest_run_counts(tmp_path, monkeypatch):
     output = tmp_path / "bench.jsonl"
-    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key: mf.get_init_guess(key="minao"))
+    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key, *_: mf.get_init_guess(key="minao"))
     monkeypatch.setattr(pyscf_mlguess, "pipeline", minao, raising=False)
     for digest in ("before", "after", "after"):
         monkeypatch.setattr(guesses, "_digest_of_code", lambda digest=digest: digest)

@@ -25,7 +25,7 @@ def test_timing_of_one_molecule():
 
 
 def test_a_refused_guess_is_listed_and_not_timed(monkeypatch):
-    def refuse(mf, key):
+    def refuse(mf, key, to_be_refined):
         raise Refusal("not today")
 
     monkeypatch.setattr(pyscf_mlguess, "pipeline", types.SimpleNamespace(initial_density_matrix=refuse), raising=False)
