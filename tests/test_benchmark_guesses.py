@@ -147,3 +147,29 @@ def test_hydrogen_without_beta_electrons_is_projected():
     row, _ = run(atom, "projected:sto-3g", Protocol(xc="hf", basis="def2-svp"))
     assert row["converged"] and row["energy"] == pytest.approx(run(atom, "minao", Protocol(xc="hf"))[0]["energy"])
     assert run(H2, "projected:sto-3g")[0]["converged"]
+
+
+def test_names_of_refined_and_two_level_guesses():
+    protocol = Protocol(xc="pbe")
+    for guess, source in (("minao+refine", "minao"), ("ml+refine", "ml"), ("two-level:ml", "ml"),
+                          ("two-level:pre-scf:1", "pre-scf:1")):
+        guesses.check_guess(guess, protocol)
+        assert guesses.source_of(guess) == source and guesses.code_of(guess)
+        assert guesses.is_two_level(guess) == guess.startswith("two-level")
+        assert bool(guesses.weights_of(guess)) == (source == "ml")
+    with pytest.raises(ValueError, match="refines its guess itself"):
+        guesses.check_guess("two-level:ml+refine", protocol)
+    with pytest.raises(ValueError, match="unknown guess 'two-level:nonsense'"):
+        guesses.check_guess("two-level:nonsense", protocol)
+
+
+@pytest.mark.parametrize("guess", ["minao+refine", "ml+refine", "two-level:minao", "two-level:ml", "two-level:pre-scf"])
+def test_refined_and_two_level_runs(guess):
+    row, _ = run(WATER, guess, PBE)
+    minao, _ = run(WATER, "minao", PBE)
+    assert row["error"] is None and row["cycles"] < minao["cycles"]
+    assert row["energy"] == pytest.approx(minao["energy"], abs=1e-8)
+    assert row["guess_builds"] == 0 and row["scf_builds"] == row["cycles"] + 2
+    assert row["cheap_iterations"] > 4
+    wall = row["wall"]
+    assert min(wall.values()) >= 0 and wall["model"] + wall["route"] + wall["cheap"] <= wall["guess"] + 1e-3

@@ -13,7 +13,8 @@ from pyscf_mlguess.benchmark.summary import ENERGY_TOLERANCE, Estimate, Summary
 HEAD = (
     "Counted cycles: SCF cycles plus the J/K builds in the user's basis that the guess itself made. Three-centre "
     "Coulomb matrices and coarse exchange-correlation (and density-fitted exchange for an SCF without density fitting) "
-    "count as time, not as cycles.",
+    "count as time, not as cycles.  So do the cheap iterations of refined guesses and of two-level SCFs (coarse grid, "
+    "single precision); their number and their time are in the tables.",
     "Ratios are against minao on the same molecules, below 1 is better; in brackets the 95 % interval from resampling "
     "the molecules. Wall ratio: guess and SCF together. Compare cycles under protocols with density fitting and wall "
     "times under protocols without it.",
