@@ -39,7 +39,7 @@ def refine(mf, dm):
 
 
 def two_level(mf):
-    """``mf`` as a two-level SCF, in a third of the cycles: see ``pyscf_mlguess.cheap.two_level.two_level``."""
+    """``mf`` as a two-level SCF, done in two or three cycles: see ``pyscf_mlguess.cheap.two_level.two_level``."""
     from pyscf_mlguess.cheap import two_level as module
 
     return module.two_level(mf)

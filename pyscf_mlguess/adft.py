@@ -1,4 +1,4 @@
-"""The cheap problem: an auxiliary density in, a Fock matrix out (auxiliary density functional theory).
+"""The density route's problem: an auxiliary density in, a Fock matrix out (auxiliary density functional theory).
 
 Coulomb and semilocal exchange-correlation both go through the auxiliary
 functions, F = h + sum_P (ij|P) (c_P + z_P) with z = J^-1 <P|v_xc[c]>, so that no

@@ -232,7 +232,7 @@ def test_a_scanner_s_later_steps_profit():
     assert energies[-1] == pytest.approx(kohn_sham(steps[1]).run().e_tot, abs=1e-8)
 
 
-def test_the_configuration_of_the_process_stays(monkeypatch):
+def test_the_configuration_of_the_process_stays():
     threads, start = lib.num_threads(), scf.hf.SCF.diis_start_cycle
     two_level(kohn_sham(molecule())).run()
     assert lib.num_threads() == threads and scf.hf.SCF.diis_start_cycle == start

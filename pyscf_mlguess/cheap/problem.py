@@ -165,14 +165,14 @@ class CheapProblem:
                 exchange = self._exchange.jk(total, state.orbitals, with_j=False, dtype=self._dtype)[1]
             fock -= self.share * (exchange if dm.ndim == 3 else exchange[0] / 2)
         if self._grid is not None:
-            fock += self._grid.potential(self._numint or _plain_numint(), self._terms, dm, self._dtype)
+            fock += self._grid.potential(self._numint, self._terms, dm, self._dtype)
         return fock
 
     def grid_correction(self, state: State, level: int) -> np.ndarray:
         """What the xc matrix of ``state`` changes by on the grid of ``level``, shape of its dm, Eh."""
-        numint, dm = self._numint or _plain_numint(), np.asarray(state.dm)
-        return (self.grid(level).potential(numint, self._terms, dm)
-                - self._grid.potential(numint, self._terms, dm))
+        dm = np.asarray(state.dm)
+        return (self.grid(level).potential(self._numint, self._terms, dm)
+                - self._grid.potential(self._numint, self._terms, dm))
 
     def effective(self, fock: np.ndarray, state: State) -> np.ndarray:
         """The matrix whose eigenvectors are the next orbitals: Roothaan's for ROHF, else ``fock`` itself."""
@@ -266,9 +266,3 @@ def _shareable(mf):
     """PySCF's density-fitting object whose tensor serves for J and K alike, if ``mf`` has one."""
     with_df = getattr(mf, "with_df", None)
     return with_df if isinstance(with_df, df.DF) and not getattr(mf, "only_dfj", False) else None
-
-
-def _plain_numint():
-    from pyscf.dft.numint import NumInt
-
-    return NumInt()

@@ -26,7 +26,7 @@ _SAME = 1e-6
 
 
 def two_level(mf: hf.SCF) -> hf.SCF:
-    """``mf`` as a two-level SCF: same energy and state in a third of the cycles; ``undo_two_level()`` takes it back.
+    """``mf`` as a two-level SCF: same energy and state in two or three cycles; ``undo_two_level()`` is the way back.
 
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object of PySCF, also with density fitting, symmetry, smearing, X2C,
         solvent or QM/MM.
