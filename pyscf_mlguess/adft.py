@@ -8,6 +8,7 @@ orbital is ever evaluated on a grid: Koester, Reveles, del Campo, J. Chem. Phys.
 
 from __future__ import annotations
 
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -43,6 +44,13 @@ class AuxiliaryProblem:
         self.auxmol = auxmol if auxmol is not None else auxiliary_mole(mol)
         self.grid_level = grid_level
         self._with_df = with_df
+
+    def on_grid(self, level: int) -> "AuxiliaryProblem":
+        """The same problem, with all that it has computed so far, on another grid."""
+        other = copy(self)
+        other.grid_level = level
+        vars(other).pop("grids", None)
+        return other
 
     @cached_property
     def _metric_factor(self):
@@ -177,10 +185,13 @@ class AuxiliaryProblem:
         self.negative_electrons = float(negative)
         return self.solve_metric(projected)
 
-    def grid_blocks(self):
-        """Auxiliary functions and their gradients, (4, naux, points), with the points' weights."""
+    def grid_blocks(self, points: int | None = None):
+        """Auxiliary functions and their gradients, (4, naux, points), with the points' weights.
+
+        points: how many at a time; as many as some memory holds unless given.
+        """
         coords, weights = self.grids.coords, self.grids.weights
-        points = int(np.clip(_BLOCK_BYTES / (32 * self.auxmol.nao), 200, 4000))
+        points = points or int(np.clip(_BLOCK_BYTES / (32 * self.auxmol.nao), 200, 4000))
         for start in range(0, len(weights), points):
             block = slice(start, start + points)
             functions = self.auxmol.eval_gto("GTOval_sph_deriv1", coords[block])

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from pyscf.lib import logger
 from pyscf.scf import hf
 
 from pyscf_mlguess import gate
 from pyscf_mlguess.adft import COARSEST, GRID_LEVEL
+from pyscf_mlguess.basis_family import triple_zeta_share
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.routes.auxiliary_density import predicted_guess
 from pyscf_mlguess.stages import stage
 from pyscf_mlguess.structure import Structure
 
+_correcting = True
+
+
+@contextmanager
+def density_alone() -> Iterator[None]:
+    """Leave every predicted density as the model gave it: for benchmarks that ask what its correction brings."""
+    global _correcting
+    _correcting = False
+    try:
+        yield
+    finally:
+        _correcting = True
+
 
 def initial_density_matrix(mf: hf.SCF, key: str = "ml", to_be_refined: bool = False) -> np.ndarray:
     """The learned initial density matrix for ``mf``.
 
-    key: "ml" or "ml:<model name or path>".  to_be_refined: xc on the grid where refinement begins.
+    key: "ml" or "ml:<model name or path>".
+    to_be_refined: xc on the grid where refinement begins, and all correction left to it.
     Returns (nao, nao) for restricted, (2, nao, nao) for unrestricted and restricted open-shell objects.
     Raises gate.Refusal with the reason when the guess is not served or not trusted, ModelError or
     FileNotFoundError when the model cannot be loaded.
@@ -29,18 +47,21 @@ def initial_density_matrix(mf: hf.SCF, key: str = "ml", to_be_refined: bool = Fa
     potential = SemilocalPotential.of(mf)
     with stage("model"):
         structure = Structure.from_mol(mf.mol)
-        prediction = model.predict(structure, potential.exact_exchange)
+        level = potential.exact_exchange, triple_zeta_share(mf.mol)
+        prediction = model.predict(structure, *level)
     gate.check_prediction(model, structure, prediction)
     with stage("route"):
-        dm, report = predicted_guess(mf, prediction, potential, COARSEST if to_be_refined else GRID_LEVEL)
+        dm, report = predicted_guess(mf, prediction, potential, COARSEST if to_be_refined else GRID_LEVEL,
+                                     answer=_correcting and not to_be_refined)
     gate.check_route(report, mf.mol)
-    _log(mf, model, structure, prediction, report)
+    _log(mf, model, structure, prediction, level, report)
     return dm
 
 
-def _log(mf, model, structure, prediction, report):
+def _log(mf, model, structure, prediction, level, report):
     unknown = sorted({mf.mol.atom_symbol(i) for i, b in zip(structure.atoms, prediction.blocks) if not b})
-    notes = list(report.notes)
+    notes = ["density of {:.2f} exact exchange and {:.2f} of the way to a triple-zeta basis".format(*level)]
+    notes += report.notes
     if unknown:
         notes.append(f"free atoms for {', '.join(unknown)}")
     logger.info(mf, "Initial guess from %s.%s", model.card["name"], "".join(f"  {note}." for note in notes))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pyscf import gto
 
+from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.shells import irrep_indices
 
 
@@ -19,11 +20,13 @@ class AuxiliaryDensity:
         own units, components in the package's order (see ``shells``); {} for an atom that the
         model does not know, which stays a free atom.
     novelty: (natm,) how far each atom's features lie outside the training range (1: at its edge).
+    response: corrects the density from the one that its own Fock matrix gives back; None where nothing was learned.
     """
 
     auxbasis: str
     blocks: list[dict[int, np.ndarray]]
     novelty: np.ndarray
+    response: Response | None = None
 
     def assemble(self, auxmol: gto.Mole) -> np.ndarray:
         """Coefficients in the order of ``auxmol``, shape (naux,).

@@ -1,5 +1,7 @@
 """Molecules and helpers that several tests share."""
 
+import logging
+
 import numpy as np
 import pytest
 from pyscf import gto, scf
@@ -31,6 +33,17 @@ def water():
 def rotation():
     """A proper rotation, (3, 3): new positions are ``positions @ rotation.T``."""
     return Rotation.from_euler("zyx", [0.3, 1.1, -2.0]).as_matrix()
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Two Dask workers that come back when they are killed; a task under which one dies is not tried again."""
+    dask, distributed = pytest.importorskip("dask"), pytest.importorskip("distributed")
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
+        started = distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None,
+                                           scheduler_kwargs={"dashboard_address": ":0"}, silence_logs=logging.CRITICAL)
+    with started:
+        yield started
 
 
 def ao_rotation(mol, rotation):

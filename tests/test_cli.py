@@ -9,9 +9,10 @@ from command_line import WATER, assert_clear_error, mlguess
 
 import pyscf_mlguess
 from pyscf_mlguess import cli
+from pyscf_mlguess.labels import DATA
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("demo", "predict", "info", "train", "bench", "timing")
+COMMANDS = ("demo", "predict", "info", "label", "select", "train", "bench", "timing")
 
 
 @pytest.fixture
@@ -77,15 +78,34 @@ def test_train_without_its_reference(tmp_path):
 def test_train_passes_its_paths_on(tmp_path, monkeypatch):
     training = pytest.importorskip("pyscf_mlguess.training.train")
     calls = []
-    monkeypatch.setattr(training, "train", lambda *paths, jobs: calls.append((paths, jobs)) or paths[1])
+    monkeypatch.setattr(training, "train", lambda *given: calls.append(given) or given[1])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    reference, output = tmp_path / "reference.h5", tmp_path / "model.safetensors"
-    reference.touch()
-    result = mlguess("train", reference, "--output", output, "--jobs", 1)
+    labels, output = [tmp_path / "first.h5", tmp_path / "second.h5"], tmp_path / "model.safetensors"
+    cache = tmp_path / "pyscf_mlguess" / "metrics"
+    result = mlguess("train", *labels, "--output", output, "--jobs", 1, "--size", "small", "--molecules", 50)
     assert result.exit_code == 0, result.output
-    assert calls == [((reference, output, tmp_path / "pyscf_mlguess"), 1)]
-    assert str(tmp_path / "pyscf_mlguess") in result.output
-    assert_clear_error(mlguess("train", reference, "--output", tmp_path / "model.pt"), "model.pt", ".safetensors")
+    assert calls == [(labels, output, cache, 1, "small", 50)] and str(cache) in result.output
+    assert mlguess("train", "--output", output).exit_code == 0
+    assert calls[1] == (sorted(DATA.glob("*.h5")), output, cache, 2, "full", None)
+    assert_clear_error(mlguess("train", *labels, "--output", tmp_path / "model.pt"), "model.pt", ".safetensors")
+
+
+def test_labels_of_the_repository_are_not_in_a_wheel(tmp_path, monkeypatch):
+    monkeypatch.setattr("pyscf_mlguess.labels.DATA", tmp_path)
+    assert_clear_error(mlguess("train", "--output", tmp_path / "model.safetensors"), "repository", str(tmp_path))
+
+
+def test_select_writes_the_molecules_to_label_next(tmp_path, monkeypatch):
+    from pyscf_mlguess.benchmark.molecules import read_xyz
+
+    selection = pytest.importorskip("pyscf_mlguess.training.selection")
+    monkeypatch.setattr(selection, "choose", lambda candidates, labels, count: candidates[-count:])
+    candidates, output = tmp_path / "candidates.smi", tmp_path / "next.xyz"
+    candidates.write_text("O water\nnonsense bad\nC methane\nN ammonia\n")
+    known = DATA / "small_molecules.h5"
+    result = mlguess("select", candidates, "--labels", known, "--count", 2, "--output", output)
+    assert result.exit_code == 0 and "wrote 2 molecules" in result.output and "nonsense" in result.output
+    assert [molecule.name for molecule in read_xyz(output)] == ["methane", "ammonia"]
 
 
 def test_info_prints_the_card():

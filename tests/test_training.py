@@ -3,49 +3,56 @@ import pytest
 from pyscf import dft, scf
 
 from pyscf_mlguess.adft import AuxiliaryProblem
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom_coefficients
+from pyscf_mlguess.benchmark.smiles import conformer, molecule_from_conformer
 from pyscf_mlguess.functional import SemilocalPotential
-from pyscf_mlguess.labels.small_molecules import SHIPPED, SMILES, write_labels
+from pyscf_mlguess.labels import DATA
+from pyscf_mlguess.labels.calculation import Level, calculate, displaced, molecule_of
+from pyscf_mlguess.labels.storage import read_labels, write_labels
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.ace_features import AceSettings
+from pyscf_mlguess.routes.auxiliary_density import output_density, predicted_guess
 from pyscf_mlguess.structure import Structure
+from pyscf_mlguess.training import response
 from pyscf_mlguess.training import train as training
-from pyscf_mlguess.training.reference import read_entry, read_names
 from pyscf_mlguess.training.solver import Design, Problem, solve
 from pyscf_mlguess.training.split import canonical_smiles, split_of
 from pyscf_mlguess.training.targets import (
+    BASE,
     GAP_FLOOR,
-    _virtual_orbitals,
     make_target,
-    prepare_targets,
+    metric_path,
+    prepare_metrics,
     read_target,
-    target_path,
 )
 
-
-@pytest.fixture(scope="module")
-def reference(tmp_path_factory):
-    """Reference calculations of a few tiny molecules, each at two geometries."""
-    path = tmp_path_factory.mktemp("reference") / "tiny.h5"
-    write_labels(path, ["O", "N", "C", "F"])
-    return path
+SETTINGS = AceSettings(elements=(1, 6, 7, 8, 9), radial=4, channels=(4, 3, 3, 2, 2), invariants=2, factors=6,
+                       charge_features=2)
+LEVELS = ["pbe/def2-svp", "hf/def2-svp", "pbe/def2-tzvp"]
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """Takes the place of the shipped small molecules; one of them is held out by ``reference``."""
-    path = tmp_path_factory.mktemp("small") / "small.h5"
-    write_labels(path, ["[H][H]", "O"])
-    return path
+def labels():
+    """Labels of tiny molecules, each at two geometries; water comes first."""
+    found = []
+    for smiles in ("O", "N", "C", "F", "[OH-]"):
+        molecule = molecule_from_conformer(conformer(smiles), smiles, smiles)
+        for sigma in (0.0, 0.05):
+            label = calculate(displaced(molecule, sigma), [Level.parse(text) for text in LEVELS])
+            label.name = f"{smiles}-{sigma}"
+            found.append(label)
+    return found
 
 
-def test_shipped_labels_are_those_of_the_list():
-    found = {smiles for _, smiles in read_names(SHIPPED)}
-    assert found <= set(SMILES) and len(found) > 0.95 * len(SMILES)
-    entry = read_entry(SHIPPED, read_names(SHIPPED)[0][0])
-    again = scf.RHF(entry.mol("def2-svp")).density_fit().run(conv_tol=1e-10)
-    dm = 2 * entry.orbitals["hf"] @ entry.orbitals["hf"].T
-    assert dm == pytest.approx(again.make_rdm1(), abs=1e-5)
+def test_shipped_labels_are_converged_densities():
+    found = {path.stem: read_labels(path) for path in DATA.glob("*.h5")}
+    assert sum(map(len, found.values())) > 1500
+    label = next(label for label in found["small_molecules"] if label.smiles == "O")
+    mol = molecule_of(label).mol("def2-svp")
+    again = scf.RHF(mol).density_fit().run(conv_tol=1e-10)
+    problem = AuxiliaryProblem(mol)
+    error = label.coefficients["hf/def2-svp"] - problem.fit(again.make_rdm1())
+    assert error @ problem.metric @ error < 1e-9
 
 
 def test_split_follows_the_molecule_and_not_how_it_is_written():
@@ -57,39 +64,40 @@ def test_split_follows_the_molecule_and_not_how_it_is_written():
         split_of("no-smiles")
 
 
-def test_metric_predicts_the_error_of_the_first_fock_matrix(reference):
+def test_metric_predicts_the_error_of_the_first_fock_matrix(labels):
     """d^T Q d is the second-order energy error of the route's density matrix, xc kernel included."""
-    entry = read_entry(reference, "small0000")
-    target = make_target(entry, "def2-svp")
-    mol = entry.mol("def2-svp")
-    mf = dft.RKS(mol, xc="pbe")
-    problem = AuxiliaryProblem(mol)
-    occupied = entry.orbitals["pbe"]
-    fitted = problem.fit(2 * occupied @ occupied.T)
-    potential = SemilocalPotential.of(mf)
+    target = make_target(labels[0])
+    mf = dft.RKS(molecule_of(labels[0]).mol(BASE.basis), xc=BASE.xc)
+    problem, potential = AuxiliaryProblem(mf.mol), SemilocalPotential.of(mf)
+    fitted = labels[0].coefficients[str(BASE)]
 
     def fock(coefficients):
         return mf.get_hcore() + problem.effective_potential(coefficients, potential)
 
-    virtual, energies = _virtual_orbitals(fock(fitted), occupied, mf.get_ovlp())
-    gaps = np.maximum(energies[None] - entry.orbital_energies["pbe"][: occupied.shape[1], None], GAP_FLOOR)
-    error = 0.05 * (problem.fit(scf.hf.init_guess_by_minao(mol)) - fitted)
-    change = occupied.T @ (fock(fitted + error) - fock(fitted - error)) @ virtual / 2
+    energies, orbitals = mf.eig(fock(fitted), mf.get_ovlp())
+    nocc = mf.mol.nelectron // 2
+    gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
+    error = 0.05 * (problem.fit(scf.hf.init_guess_by_minao(mf.mol)) - fitted)
+    change = orbitals[:, :nocc].T @ (fock(fitted + error) - fock(fitted - error)) @ orbitals[:, nocc:] / 2
     assert np.sum(change**2 / gaps) == pytest.approx(error @ target.metric @ error, rel=0.1)
 
 
-def test_targets_resume_and_leave_nothing_half_written(reference, tmp_path, monkeypatch):
-    prepare_targets(reference, tmp_path, jobs=1, progress=False)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [f"{name}.npz" for name, _ in read_names(reference)]
-    before = target_path(tmp_path, "small0002").read_bytes()
-    target_path(tmp_path, "small0001").unlink()
+def test_metrics_resume_and_leave_nothing_half_written(labels, tmp_path):
+    labels = labels[:2]
+    prepare_metrics(labels, tmp_path, jobs=1, progress=False)
+    kept, lost = (metric_path(tmp_path, label) for label in labels)
+    assert set(tmp_path.iterdir()) == {kept, lost}
+    before = kept.stat().st_mtime_ns
+    lost.unlink()
     # A kill in the middle of writing leaves a file of another name.
-    (tmp_path / "small0001.4711").write_bytes(b"half")
-    prepare_targets(reference, tmp_path, jobs=1, progress=False)
-    assert target_path(tmp_path, "small0002").read_bytes() == before
-    target = read_target(target_path(tmp_path, "small0001"))
+    lost.with_suffix(".4711").write_bytes(b"half")
+    prepare_metrics(labels, tmp_path, jobs=1, progress=False)
+    assert kept.stat().st_mtime_ns == before
+    target = read_target(tmp_path, labels[1])
     assert target.metric == pytest.approx(target.metric.T, abs=0) and target.smiles == "O"
+    auxmol = auxiliary_mole(molecule_of(labels[1]).mol("def2-svp"))
+    assert target.difference["hf/def2-svp"] + free_atom_coefficients(auxmol) == pytest.approx(
+        labels[1].coefficients["hf/def2-svp"], abs=1e-6)
 
 
 def test_solver_finds_the_weights_that_made_the_data():
@@ -110,20 +118,53 @@ def test_solver_finds_the_weights_that_made_the_data():
     assert problem.losses(found).max() < 1e-5 * problem.losses({}).min()
 
 
-def test_training_makes_a_model_that_loads_and_improves_on_free_atoms(reference, small, tmp_path, monkeypatch):
+def test_training_makes_a_model_that_loads_and_knows_its_levels(labels, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "FEWEST_MOLECULES", 1)
-    monkeypatch.setattr(training, "SMALL_MOLECULES", small)
+    monkeypatch.setitem(training.SIZES, "tiny", (SETTINGS, (20, 30, 30)))
+    monkeypatch.setattr(response, "_FEWEST_ATOMS", 1)
     monkeypatch.setattr(training, "split_of", lambda smiles: "validation" if smiles == "O" else "train")
-    settings = AceSettings(elements=(1, 6, 7, 8, 9), radial=4, channels=(4, 3, 3, 2, 2), invariants=2, factors=6,
-                           charge_features=2)
-    path = training.train(reference, tmp_path / "tiny.safetensors", tmp_path, jobs=1, settings=settings,
-                          progress=False)
+    for name, part in (("first", labels[:4]), ("second", labels[4:])):
+        write_labels(tmp_path / f"{name}.h5", part)
+    path = training.train([tmp_path / "first.h5", tmp_path / "second.h5"], tmp_path / "tiny.safetensors",
+                          tmp_path / "metrics", jobs=1, size="tiny", progress=False)
     model = load_model(path)
-    # Water is held out, so no oxygen was seen, not even among the small molecules.
-    assert model.card["elements"] == [1, 6, 7, 9]
-    assert model.card["training"]["molecules"] == 8 and model.card["training"]["validation_molecules"] == 2
-    target = read_target(target_path(tmp_path / "tiny.targets", "small0002"))
-    ammonia = read_entry(reference, "small0002").mol("def2-svp")
-    error = model.predict(Structure.from_mol(ammonia)).assemble(auxiliary_mole(ammonia)) - target.difference["pbe"]
-    free = target.difference["pbe"]
-    assert error @ target.metric @ error < 0.2 * (free @ target.metric @ free)
+    # Water is held out, and was not seen.
+    assert model.card["elements"] == [1, 6, 7, 8, 9]
+    assert model.card["training"]["geometries"] == 8 and model.card["training"]["validation_geometries"] == 2
+    ammonia = labels[2]
+    target = make_target(ammonia)
+    mol = molecule_of(ammonia).mol("def2-svp")
+    auxmol = auxiliary_mole(mol)
+    free = target.difference[str(BASE)]
+    for level, shares in zip(LEVELS, ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))):
+        error = model.predict(Structure.from_mol(mol), *shares).assemble(auxmol) - target.difference[level]
+        assert error @ target.metric @ error < 0.02 * (free @ target.metric @ free)
+    # Half of the way between two levels lies half of the way between their densities.
+    ends = [model.predict(Structure.from_mol(mol), share).assemble(auxmol) for share in (0.0, 0.5, 1.0)]
+    assert ends[1] == pytest.approx((ends[0] + ends[2]) / 2, abs=1e-10)
+
+
+def test_a_density_is_corrected_by_what_its_fock_matrix_gives_back(labels):
+    """With the inverse dielectric that is exact for one molecule, its residual leads to the exact density."""
+    label = labels[2]
+    mf = dft.RKS(molecule_of(label).mol(BASE.basis), xc=BASE.xc)
+    problem, potential = AuxiliaryProblem(mf.mol, grid_level=0), SemilocalPotential.of(mf)
+    exact = label.coefficients[str(BASE)].astype(float)
+    free = free_atom_coefficients(problem.auxmol)
+    wrong = exact + 0.1 * (free - exact)
+    residual = output_density(mf, problem, wrong, potential) - wrong
+    damped = response.Response({}).correction(label.numbers, problem.auxmol, residual, problem.metric)
+    before, after = (d @ problem.metric @ d for d in (wrong - exact, wrong + damped - exact))
+    assert after < 0.5 * before
+    prediction = response_prediction(wrong - free, problem.auxmol, response.Response({}))
+    plain, answered = (np.asarray(predicted_guess(mf, prediction, potential, answer=answer)[0]) for answer in (0, 1))
+    converged = mf.density_fit().run(conv_tol=1e-10).make_rdm1()
+    assert np.linalg.norm(answered - converged) < 0.7 * np.linalg.norm(plain - converged)
+
+
+def response_prediction(coefficients, auxmol, learned):
+    from dataclasses import replace
+
+    from pyscf_mlguess.prediction import AuxiliaryDensity
+
+    return replace(AuxiliaryDensity.split("def2-universal-jkfit", coefficients, auxmol), response=learned)

@@ -1,4 +1,4 @@
-"""The command line of the benchmark: mlguess bench, bench report, bench compare."""
+"""The command line of the benchmark: mlguess bench, bench report, bench compare, bench curve."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def bench(
         help="Repeatable: name or path of a model to run in the place of the default one.")] = None,
     guess: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: minao, atom, huckel, mod_huckel, sap, vsap, pre-scf[:grid level], "
-             "projected:<basis>, previous, ml, ml:<model>, ml-unchecked, exact-fit, converged; each also as "
-             "<guess>+refine and two-level:<guess>. "
+             "projected:<basis>, previous, ml, ml:<model>, ml-density[:<model>], ml-unchecked, exact-fit, "
+             "converged; each also as <guess>+refine and two-level:<guess>. "
              f"Default: {', '.join(_DEFAULT_GUESSES)}.")] = None,
     xc: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: PySCF's functional, or hf. Default: pbe.")] = None,
@@ -105,6 +105,20 @@ def compare(first: _Results, second: _Results, report: _Markdown = None) -> None
         if report:
             report.write_text(text, encoding="utf-8")
         typer.echo(text)
+
+
+@app.command()
+def curve(
+    results: _Results,
+    output: Annotated[Path, typer.Option(help="Figure to write (.svg).")] = Path("learning_curve.svg"),
+) -> None:
+    """Draw learning curves: density error and ratio of cycles of models (ml:<path>) against molecules and size."""
+    from pyscf_mlguess.benchmark.learning_curve import draw_curve, markdown, points_of
+
+    with clear_errors():
+        points = points_of(_read(results))
+        output.write_text(draw_curve(points), encoding="utf-8")
+        typer.echo(markdown(points))
 
 
 def _load(names, limit):

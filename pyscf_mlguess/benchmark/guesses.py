@@ -15,6 +15,7 @@ from pyscf.lib.exceptions import BasisNotFoundError
 from pyscf_mlguess import gate, load_model, refine
 from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.pipeline import density_alone
 from pyscf_mlguess.stages import count, stage
 
 # PySCF's own; vsap needs a functional.
@@ -30,6 +31,8 @@ PREVIOUS = "previous"
 CONVERGED, EXACT_FIT = "converged", "exact-fit"
 # The learned guess where the gate would refuse it, too: shows whether the gate is right.
 UNCHECKED = "ml-unchecked"
+# The learned density as it is, not corrected by what its own Fock matrix gives back.
+DENSITY_ALONE = "ml-density"
 # <guess>+refine converges the cheap problem first; two-level:<guess> refines and then runs the two-level SCF.
 REFINED, TWO_LEVEL = "+refine", "two-level:"
 _ORACLES = (CONVERGED, EXACT_FIT)
@@ -91,7 +94,7 @@ def _digest_of_code():
 def model_of(guess: str) -> str | None:
     """Name or path of the model behind a learned guess; None for all others."""
     family, _, model = source_of(guess).partition(":")
-    return model or "default" if family in ("ml", UNCHECKED) else None
+    return model or "default" if family in ("ml", UNCHECKED, DENSITY_ALONE) else None
 
 
 def check_guess(guess: str, protocol: Protocol) -> None:
@@ -112,8 +115,9 @@ def check_guess(guess: str, protocol: Protocol) -> None:
             raise ValueError(f"{guess!r}: expected a grid level from 0 to 9, found {argument!r}")
     elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *_ORACLES):
         raise ValueError(f"unknown guess {whole!r}; known are {', '.join(CLASSICAL)}, {PRE_SCF}[:grid level], "
-                         f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, {UNCHECKED}, "
-                         f"each also as <guess>{REFINED} and {TWO_LEVEL}<guess>")
+                         f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, "
+                         f"{DENSITY_ALONE}[:<model>], {UNCHECKED}, each also as <guess>{REFINED} and "
+                         f"{TWO_LEVEL}<guess>")
     if guess == "vsap" and protocol.xc.lower() == "hf":
         raise ValueError("vsap exists for density functionals only, not for hf; leave one of them out")
 
@@ -121,16 +125,19 @@ def check_guess(guess: str, protocol: Protocol) -> None:
 def prepare(mf: scf.hf.SCF, guess: str, start: Start) -> None:
     """Set ``mf.init_guess`` of a two-level SCF object, whose kernel begins by refining it."""
     source = source_of(guess)
-    by_key = source in CLASSICAL or (model_of(source) and source != UNCHECKED)
+    by_key = source in CLASSICAL or source.partition(":")[0] == "ml"
     mf.init_guess = source if by_key else initial_density(mf, source, start)
 
 
 def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
     """The density matrix that ``guess`` hands to ``mf``; RuntimeError if what it starts from is missing."""
     source = source_of(guess)
-    if source != guess and not (model_of(guess) and source != UNCHECKED):
+    if source != guess and source.partition(":")[0] != "ml":
         return refine(mf, initial_density(mf, source, start))
     family, _, argument = guess.partition(":")
+    if family == DENSITY_ALONE:
+        with density_alone():
+            return mf.get_init_guess(key=guess.replace(DENSITY_ALONE, "ml", 1))
     if family == UNCHECKED:
         with gate.unchecked():
             return mf.get_init_guess(key="ml")

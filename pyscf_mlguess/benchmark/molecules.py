@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,8 +48,7 @@ class Molecule:
 
     def mol(self, basis: str) -> gto.Mole:
         """The PySCF molecule, with the core potentials that belong to a def2 basis."""
-        def2 = basis.lower().startswith("def2")
-        ecp = {symbol: basis for symbol in set(self.symbols) if def2 and charge(symbol) > _LAST_ALL_ELECTRON_DEF2}
+        ecp = {symbol: basis for symbol in set(self.symbols) if has_core_potential(symbol, basis)}
         return gto.M(atom=list(zip(self.symbols, self.positions)), unit="Angstrom", charge=self.charge,
                      spin=self.multiplicity - 1, basis=basis, ecp=ecp, verbose=0)
 
@@ -57,6 +57,11 @@ class Molecule:
         """Tells geometries of the same name apart: a hash of atoms, positions, charge and multiplicity."""
         state = (self.symbols, self.positions, self.charge, self.multiplicity)
         return hashlib.sha256(repr(state).encode()).hexdigest()[:12]
+
+
+def has_core_potential(symbol: str, basis: str) -> bool:
+    """Whether ``Molecule.mol`` replaces the core of this element by the potential that belongs to the basis."""
+    return basis.lower().startswith("def2") and charge(symbol) > _LAST_ALL_ELECTRON_DEF2
 
 
 def load_set(name_or_path: str | Path) -> tuple[list[Molecule], list[MoleculeFileError]]:
@@ -77,21 +82,48 @@ def read_molecules(path: str | Path) -> tuple[list[Molecule], list[MoleculeFileE
     The second molecule of the same name counts as an error. Raises MoleculeFileError where no molecule can be read
     and for a file that is not text.
     """
-    if Path(path).suffix.lower() == ".smi":
-        from pyscf_mlguess.benchmark.smiles import read_smi as read  # imports this module
-    else:
-        read = _read_frames
     molecules, errors = {}, []
-    for index, entry in read(path):
+    for _, entry in iter_molecules(path):
         if isinstance(entry, MoleculeFileError):
             errors.append(entry)
-        elif entry.name in molecules:
-            errors.append(line_error(path, index, f"the name {entry.name!r} occurs twice"))
         else:
             molecules[entry.name] = entry
     if not molecules:
         raise errors[0] if errors else MoleculeFileError(f"{path}: no molecule in the file")
     return list(molecules.values()), errors
+
+
+def iter_molecules(path: str | Path) -> Iterator[tuple[int, Molecule | MoleculeFileError]]:
+    """Line index and molecule, or its error, one after the other: ``read_molecules`` for files of any length.
+
+    Raises MoleculeFileError for a file that is not text.
+    """
+    if is_smi(path):
+        from pyscf_mlguess.benchmark.smiles import read_smi as read  # imports this module
+    else:
+        read = _read_frames
+    names = set()
+    for index, entry in read(path):
+        if not isinstance(entry, MoleculeFileError):
+            if entry.name in names:
+                entry = line_error(path, index, f"the name {entry.name!r} occurs twice")
+            else:
+                names.add(entry.name)
+        yield index, entry
+
+
+def count_molecules(path: str | Path) -> int:
+    """How many molecules and errors ``iter_molecules`` will give, without embedding any SMILES; errors as there."""
+    if is_smi(path):
+        from pyscf_mlguess.benchmark.smiles import smi_lines
+
+        return sum(1 for _ in smi_lines(path))
+    return sum(1 for _ in _read_frames(path))
+
+
+def is_smi(path: str | Path) -> bool:
+    """Whether a molecule file holds SMILES; all others hold xyz frames."""
+    return Path(path).suffix.lower() == ".smi"
 
 
 def read_xyz(path: str | Path) -> list[Molecule]:

@@ -27,6 +27,18 @@ def read_rows(path: str | Path) -> list[dict]:
 
     Raises ValueError naming file and line for anything else that is not a row.
     """
+    rows = {}
+    for number, line in enumerate(complete_lines(path), start=1):
+        try:
+            row = json.loads(line)
+            rows.setdefault(row_key(row), row)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise ValueError(f"{path}, line {number}: not a benchmark result; name another output file") from None
+    return list(rows.values())
+
+
+def complete_lines(path: str | Path) -> list[bytes]:
+    """What ``append_row`` wrote, [] for a missing file; an unfinished last line (a kill) is cut off the file."""
     path = Path(path)
     if not path.exists():
         return []
@@ -34,11 +46,4 @@ def read_rows(path: str | Path) -> list[dict]:
     complete = data[: data.rfind(b"\n") + 1]
     if len(complete) < len(data):
         os.truncate(path, len(complete))
-    rows = {}
-    for number, line in enumerate(complete.splitlines(), start=1):
-        try:
-            row = json.loads(line)
-            rows.setdefault(row_key(row), row)
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise ValueError(f"{path}, line {number}: not a benchmark result; name another output file") from None
-    return list(rows.values())
+    return complete.splitlines()

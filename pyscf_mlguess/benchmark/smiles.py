@@ -69,12 +69,17 @@ def read_smi(path: str | Path) -> Iterator[tuple[int, Molecule | MoleculeFileErr
     Further columns, blank lines and lines that start with # are skipped; without a name the molecule is called
     <file>_<line number>. Raises MoleculeFileError for a file that is not text.
     """
-    for index, line in enumerate(text_lines(path)):
-        fields = line.split()
-        if not fields or fields[0].startswith("#"):
-            continue
+    for index, fields in smi_lines(path):
         name = fields[1] if len(fields) > 1 else f"{Path(path).stem}_{index + 1}"
         try:
             yield index, molecule_from_conformer(conformer(fields[0]), name, fields[0])
         except ValueError as error:
             yield index, line_error(path, index, str(error))
+
+
+def smi_lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
+    """Index and columns of each line that names a molecule; MoleculeFileError for a file that is not text."""
+    for index, line in enumerate(text_lines(path)):
+        fields = line.split()
+        if fields and not fields[0].startswith("#"):
+            yield index, fields

@@ -16,7 +16,8 @@ from pathlib import Path
 from pyscf_mlguess.models.linear_ace import LinearAce
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-FORMAT = 1
+FORMAT = 2
+_OLDEST_FORMAT = 1
 FAMILIES = {"linear-ace": LinearAce}
 
 
@@ -75,7 +76,10 @@ def _load(path: Path, pinned: str | None):
             raise ModelError(f"{path}: SHA-256 of the weights is {digest}, {source} says {expected}; "
                              "the file is damaged or was changed, fetch it again")
     try:
-        return FAMILIES[card["family"]].from_tensors(card, load(content))
+        family, tensors = FAMILIES[card["family"]], load(content)
+        if card["format"] < FORMAT:
+            card, tensors = family.upgrade(card, tensors)
+        return family.from_tensors(card, tensors)
     except (SafetensorError, KeyError, ValueError) as error:
         raise ModelError(f"{path}: weights do not fit the card ({error})") from error
 
@@ -94,9 +98,9 @@ def read_card(path: Path) -> dict:
     missing = {"format", "family", "sha256", "elements", "auxbasis", "levels"} - card.keys()
     if missing:
         raise ModelError(f"{card_path} lacks {', '.join(sorted(missing))}")
-    if card["format"] != FORMAT or card["family"] not in FAMILIES:
+    if card["format"] not in range(_OLDEST_FORMAT, FORMAT + 1) or card["family"] not in FAMILIES:
         raise ModelError(f"{card_path}: format {card['format']} of family {card['family']!r} is not known to this "
-                         f"version (format {FORMAT}; families {', '.join(FAMILIES)})")
+                         f"version (formats {_OLDEST_FORMAT} to {FORMAT}; families {', '.join(FAMILIES)})")
     return card
 
 

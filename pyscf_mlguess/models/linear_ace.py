@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, Contraction, neighbour_density
+from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.prediction import AuxiliaryDensity
 from pyscf_mlguess.structure import Structure
 
@@ -32,11 +33,14 @@ class Range:
 
 @dataclass
 class LinearAce:
-    """One linear map per element, l and level of theory from features to coefficients.
+    """One linear map per element, l and axis of the level of theory from features to coefficients.
 
     card: what the model is, a JSON-serialisable dict.
     features: {element: AceFeatures}; ranges: {element: Range}.
-    weights: {level: {(element, l): (n_l, nfeatures)}}; levels are "pbe" (no exact exchange) and "hf".
+    weights: {axis: {(element, l): (n_l, nfeatures)}}.  The axis "base" is the density of a semilocal functional in a
+        split-valence basis; "exact_exchange" and "triple_zeta" are the differences of Hartree-Fock's and of a
+        triple-zeta basis' density from it, of which a level takes its share.
+    response: what the model knows about densities that are not self-consistent, or None.
     """
 
     card: dict
@@ -44,14 +48,16 @@ class LinearAce:
     features: dict[int, AceFeatures]
     ranges: dict[int, Range]
     weights: dict[str, dict[tuple[int, int], np.ndarray]]
+    response: Response | None = None
 
-    def predict(self, structure: Structure, exact_exchange: float = 0.0) -> AuxiliaryDensity:
-        """The density relative to free atoms, interpolated in the share of exact exchange (0 to 1)."""
+    def predict(self, structure: Structure, exact_exchange: float = 0.0, triple_zeta: float = 0.0) -> AuxiliaryDensity:
+        """The density relative to free atoms, interpolated in the shares of exact exchange and triple zeta (0 to 1)."""
         density = neighbour_density(structure, self.settings)
         charge = np.full(len(structure), structure.charge / max(len(structure), 1))
         blocks: list[dict[int, np.ndarray]] = [{} for _ in range(len(structure))]
         novelty = np.zeros(len(structure))
-        mixed = [(1.0 - exact_exchange, "pbe"), (exact_exchange, "hf")]
+        mixed = [(1.0, "base"), (exact_exchange, "exact_exchange"), (triple_zeta, "triple_zeta")]
+        mixed = [(share, self.weights[axis]) for share, axis in mixed if share and axis in self.weights]
         for element, features in self.features.items():
             atoms = np.flatnonzero(structure.numbers == element)
             if len(atoms) == 0:
@@ -60,12 +66,12 @@ class LinearAce:
             extent = self.ranges[element]
             novelty[atoms] = Range.distance(features, own, extent.scale) / extent.edge
             for l, values in features(own, charge[atoms]).items():
-                if (element, l) not in self.weights["pbe"]:
+                if (element, l) not in self.weights["base"]:
                     continue
-                matrix = sum(share * self.weights[level][element, l] for share, level in mixed if share)
+                matrix = sum(share * weights[element, l] for share, weights in mixed if (element, l) in weights)
                 for atom, block in zip(atoms, np.matmul(matrix, values)):
                     blocks[atom][l] = block
-        return AuxiliaryDensity(self.card["auxbasis"], blocks, novelty)
+        return AuxiliaryDensity(self.card["auxbasis"], blocks, novelty, self.response)
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Everything but the card as named float32 arrays."""
@@ -79,8 +85,10 @@ class LinearAce:
                         named[f"{kind}/{element}/{l}/mean"] = contraction.mean
             named[f"range/{element}/scale"] = self.ranges[element].scale
             named[f"range/{element}/edge"] = np.array([self.ranges[element].edge])
-        for level, weights in self.weights.items():
-            named |= {f"weights/{level}/{element}/{l}": w for (element, l), w in weights.items()}
+        for axis, weights in self.weights.items():
+            named |= {f"weights/{axis}/{element}/{l}": w for (element, l), w in weights.items()}
+        if self.response is not None:
+            named |= {f"response/{element}/{l}": m for (element, l), m in self.response.matrices.items()}
         return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in named.items()}
 
     @classmethod
@@ -100,12 +108,28 @@ class LinearAce:
                     getattr(own, kind)[l] = Contraction(matrix, mean)
         ranges = {element: Range(tensors[f"range/{element}/scale"], float(tensors[f"range/{element}/edge"][0]))
                   for element in features}
-        weights: dict = {level: {} for level in card["levels"]}
+        weights: dict = {axis: {} for axis in card["levels"]}
+        matrices = {}
         for name, array in tensors.items():
-            if name.startswith("weights/"):
-                _, level, element, l = name.split("/")
-                weights[level][int(element), int(l)] = array
-        return cls(card, settings, features, ranges, weights)
+            kind, _, key = name.partition("/")
+            if kind == "weights":
+                axis, element, l = key.split("/")
+                weights[axis][int(element), int(l)] = array
+            elif kind == "response":
+                matrices[tuple(map(int, key.split("/")))] = array
+        return cls(card, settings, features, ranges, weights, Response(matrices) if matrices else None)
+
+    @staticmethod
+    def upgrade(card: dict, tensors: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:
+        """Format 1, which kept the densities of PBE and Hartree-Fock side by side, in today's form."""
+        tensors = dict(tensors)
+        for name in [name for name in tensors if name.startswith("weights/pbe/")]:
+            key = name.removeprefix("weights/pbe/")
+            base = tensors.pop(name)
+            tensors[f"weights/base/{key}"] = base
+            tensors[f"weights/exact_exchange/{key}"] = tensors.pop(f"weights/hf/{key}") - base
+        levels = {"base": f"pbe/{card['basis']}", "exact_exchange": f"hf/{card['basis']}"}
+        return card | {"format": 2, "levels": levels}, tensors
 
 
 def settings_for_card(settings: AceSettings) -> dict:

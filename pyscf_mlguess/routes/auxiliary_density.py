@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from pyscf.scf import hf
 
-from pyscf_mlguess.adft import GRID_LEVEL, AuxiliaryProblem
+from pyscf_mlguess.adft import COARSEST, GRID_LEVEL, AuxiliaryProblem
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.prediction import AuxiliaryDensity
 from pyscf_mlguess.routes.purification import Occupied, occupy
+from pyscf_mlguess.structure import element_numbers
 
 
 @dataclass
@@ -31,14 +32,39 @@ class RouteReport:
 
 
 def predicted_guess(mf: hf.SCF, prediction: AuxiliaryDensity, potential: SemilocalPotential,
-                    grid_level: int = GRID_LEVEL):
-    """(density matrix, RouteReport) of a predicted density; shapes as the SCF class has them."""
+                    grid_level: int = GRID_LEVEL, answer: bool = True):
+    """(density matrix, RouteReport) of a predicted density; shapes as the SCF class has them.
+
+    answer: where the model has learned it and the functional is semilocal, correct the density first by what
+        its own Fock matrix gives back.
+    """
     auxmol = auxiliary_mole(mf.mol)
     problem = AuxiliaryProblem(mf.mol, auxmol, grid_level, _shared_tensor(mf, potential))
     coefficients = free_atom_coefficients(auxmol) + prediction.assemble(auxmol)
     report = RouteReport(electrons_missing=mf.mol.nelectron - float(problem.charges @ coefficients))
     coefficients = problem.restore_electron_count(coefficients, mf.mol.nelectron)
+    if answer and prediction.response is not None and not potential.exact_exchange:
+        coefficients = _answered(mf, problem, coefficients, potential, prediction.response, report)
     return _guess(mf, problem, coefficients, potential, report)
+
+
+def _answered(mf, problem, coefficients, potential, response, report):
+    """The density corrected by what its Fock matrix gives back, unless that is out of all proportion."""
+    residual = output_density(mf, problem.on_grid(COARSEST), coefficients, potential) - coefficients
+    numbers = element_numbers(mf.mol)
+    correction = response.correction(numbers[numbers > 0], problem.auxmol, residual, problem.metric)
+    deformation = coefficients - free_atom_coefficients(problem.auxmol)
+    if not correction @ problem.metric @ correction < deformation @ problem.metric @ deformation:
+        report.notes.append("density not corrected, its Fock matrix gives back another one altogether")
+        return coefficients
+    return problem.restore_electron_count(coefficients + correction, mf.mol.nelectron)
+
+
+def output_density(mf: hf.SCF, problem: AuxiliaryProblem, coefficients: np.ndarray,
+                   potential: SemilocalPotential) -> np.ndarray:
+    """The fitted density (naux,) of the orbitals that the Fock matrix of ``coefficients`` gives."""
+    dm = _guess(mf, problem, coefficients, potential, RouteReport())[0]
+    return problem.fit(np.asarray(dm if np.ndim(dm) == 2 else dm[0] + dm[1]))
 
 
 def exact_fit_guess(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Targets on disk -> design and problem in memory."""
+"""Labels and metrics -> design and problem in memory."""
 
 from __future__ import annotations
 
@@ -10,27 +10,30 @@ from pyscf.data.elements import ELEMENTS
 from tqdm import tqdm
 
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.labels.calculation import Label
 from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, neighbour_density
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.features import compress, coupling_coefficients, fit_features
 from pyscf_mlguess.training.solver import Design, Problem
-from pyscf_mlguess.training.targets import Target, read_target, target_path
+from pyscf_mlguess.training.targets import BASE, Target, read_target
 
 # Share of the plain Coulomb metric, which holds the directions that the solver-aligned one is blind to.
 COULOMB_SHARE = 0.3
+# Molecules of at most this many heavy atoms have this share of the others' weight: they say less about molecules.
+_SMALL, _SMALL_WEIGHT = 2, 0.1
 
 
-def load_targets(cache: str | Path, names: list[str], progress: bool = True) -> list[Target]:
-    """The targets of ``names``; to the metric comes a share of the Coulomb metric, all over the loss of free atoms."""
+def load_targets(cache: str | Path, labels: list[Label], progress: bool = True) -> list[Target]:
+    """The targets of ``labels``; to the metric comes a share of the Coulomb metric, all over the loss of free atoms."""
     targets = []
-    for name in tqdm(names, desc="reading targets", disable=not progress):
-        target = read_target(target_path(cache, name))
-        free = target.difference["pbe"]
+    for label in tqdm(labels, desc="reading metrics", disable=not progress):
+        target = read_target(cache, label)
+        free = target.difference[str(BASE)]
         coulomb = auxiliary_mole(_bare_mol(target)).intor("int2c2e", hermi=1)
-        loss = float(free @ target.metric @ free)
-        share = COULOMB_SHARE / float(free @ coulomb @ free)
-        target.metric = (target.metric * (1 / loss) + share * coulomb).astype(np.float32)
+        weight = _SMALL_WEIGHT if np.count_nonzero(target.numbers > 1) <= _SMALL else 1.0
+        target.metric *= weight / float(free @ target.metric @ free)
+        target.metric += (weight * COULOMB_SHARE / float(free @ coulomb @ free) * coulomb).astype(np.float32)
         targets.append(target)
     return targets
 
@@ -92,7 +95,7 @@ def _bare_mol(structure: Structure | Target) -> gto.Mole:
     return gto.M(atom=atoms, unit="Bohr", basis="sto-3g", charge=structure.charge, spin=None, verbose=0)
 
 
-def make_problem(targets: list[Target], design: Design, level: str = "pbe") -> Problem:
-    """The least-squares problem for one level of theory."""
-    target = np.concatenate([t.difference[level] for t in targets]).astype(np.float32)
-    return Problem(design, target, [t.metric for t in targets])
+def make_problem(targets: list[Target], design: Design, level: str = str(BASE), relative_to: str = "") -> Problem:
+    """The least-squares problem for the density of ``level``, or for its difference from another level's."""
+    parts = [t.difference[level] - (t.difference[relative_to] if relative_to else 0.0) for t in targets]
+    return Problem(design, np.concatenate(parts).astype(np.float32), [t.metric for t in targets])

@@ -1,17 +1,20 @@
-"""Reference calculations -> trained linear model: the whole of ``mlguess train``."""
+"""Labels -> trained linear model: the whole of ``mlguess train``."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from pyscf_mlguess.auxiliary_basis import AUXBASIS
-from pyscf_mlguess.labels.small_molecules import SHIPPED as SMALL_MOLECULES
+from pyscf_mlguess.labels.storage import merge, read_labels
 from pyscf_mlguess.models import FORMAT, save_model
-from pyscf_mlguess.models.ace_features import AceSettings
+from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings
 from pyscf_mlguess.models.linear_ace import LinearAce, Range, settings_for_card
 from pyscf_mlguess.training.dataset import (
     densities,
@@ -22,84 +25,179 @@ from pyscf_mlguess.training.dataset import (
     structures_of,
 )
 from pyscf_mlguess.training.features import fold
-from pyscf_mlguess.training.reference import read_names
+from pyscf_mlguess.training.response import learn_response
 from pyscf_mlguess.training.solver import solve
-from pyscf_mlguess.training.split import SPLITS, canonical_smiles, molecule_key, split_of
-from pyscf_mlguess.training.targets import prepare_targets
+from pyscf_mlguess.training.split import molecule_key, split_of
+from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
 
 log = logging.getLogger(__name__)
 
 # Elements of fewer training molecules than this stay free atoms.
 FEWEST_MOLECULES = 15
-# Share of a full molecule in the loss: one or two heavy atoms say less about molecules than ten.
-SMALL_WEIGHT = 0.1
 RIDGES = (1e-4, 3e-4, 1e-3)
 ITERATIONS = 80
-LEVELS = ("pbe", "hf")
+# Differences from the base level that a model learns, each from the molecules that have both levels.
+AXES = {"exact_exchange": "hf/def2-svp", "triple_zeta": "pbe/def2-tzvp"}
+# Sizes of the representation: settings, and leading features of one, two and more neighbours that are kept.
+SIZES = {
+    "small": (AceSettings(radial=6, channels=(7, 6, 5, 4, 3), invariants=5, factors=20, charge_features=10),
+              (40, 80, 80)),
+    "medium": (AceSettings(radial=8, channels=(10, 9, 7, 6, 4), invariants=8, factors=30), (60, 160, 160)),
+    "full": (AceSettings(), (80, 300, 300)),
+}
+# Molecules kept from the first model, to learn the response and the ridge from its errors on them.
+UNSEEN = 300
 
 
-def train(reference: str | Path, output: str | Path, cache: str | Path, jobs: int = 2, basis: str = "def2-svp",
-          settings: AceSettings = AceSettings(), progress: bool = True) -> Path:
-    """Train a linear ACE model on ``reference`` (HDF5) and the shipped small molecules; write weights and card.
+@dataclass
+class _Fit:
+    """Features fitted to a training set, its design, and weights on all features by axis."""
 
-    cache: folder for targets and metrics, reused and resumed.  Small molecules that the reference holds out
-    for validation or test are left out.  output: the ``.safetensors`` to write.  The ridge is the one with the lowest
-    geometric mean of the validation losses.  Returns the path of the ``.safetensors``.
+    settings: AceSettings
+    features: dict[int, AceFeatures]
+    contractions: dict
+    weights: dict[str, dict]
+
+    @property
+    def size(self) -> int:
+        """Number of weights of the base level."""
+        return sum(w.size for w in self.weights["base"].values())
+
+    def design(self, targets: list[Target]):
+        return make_design(structures_of(targets), self.features, self.settings, self.contractions)[0]
+
+
+def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, jobs: int = 2, size: str = "full",
+          molecules: int | None = None, progress: bool = True) -> Path:
+    """Train a linear ACE model on label files; write weights and card.
+
+    cache: folder for metrics, reused and resumed.  output: the ``.safetensors`` to write.  size: one of ``SIZES``.
+    molecules: train on so many only; smaller subsets are parts of larger ones.  Molecules whose SMILES
+    fall into the validation or test split (``split_of``) are not trained on.  A first model, trained without ``UNSEEN``
+    molecules, chooses the ridge (lowest geometric mean of the validation losses) and shows the errors from which the
+    response is learned; the second is trained on all.  Returns the path of the ``.safetensors``.
     """
-    folders = {source: Path(cache) / f"{Path(source).stem}.targets" for source in (reference, SMALL_MOLECULES)}
-    for source, folder in folders.items():
-        prepare_targets(source, folder, basis, jobs, progress)
-    entries = {split: [(n, s) for n, s in read_names(reference) if split_of(s) == split] for split in SPLITS}
-    training, validation = (load_targets(folders[reference], [name for name, _ in entries[split]], progress)
-                            for split in ("train", "validation"))
-    held_out = {canonical_smiles(s) for split in ("validation", "test") for _, s in entries[split]}
-    names = [n for n, s in read_names(SMALL_MOLECULES) if canonical_smiles(s) not in held_out]
-    small = load_targets(folders[SMALL_MOLECULES], names, progress)
-    for target in small:
-        target.metric *= SMALL_WEIGHT
-    features = fit_all_features(structures_of(training), settings)
-    training += small
-    counts = Counter(z for t in training for z in set(t.numbers.tolist()))
-    features = {z: f for z, f in features.items() if counts[z] >= FEWEST_MOLECULES}
-    design, contractions = make_design(structures_of(training), features, settings)
-    check, _ = make_design(structures_of(validation), features, settings, contractions)
-    weights, losses, ridge = {}, {}, None
-    for level in LEVELS:
-        problem, unseen = make_problem(training, design, level), make_problem(validation, check, level)
-        trials = {}
-        for candidate in RIDGES if ridge is None else (ridge,):
-            found = solve(problem, candidate, ITERATIONS, progress=progress)
-            trials[candidate] = float(np.exp(np.mean(np.log(unseen.losses(found))))), found
-            log.info("%s, ridge %g: validation loss %.5f of free atoms", level, candidate, trials[candidate][0])
-        ridge = min(trials, key=lambda r: trials[r][0])
-        losses[level], solution = trials[ridge]
-        weights[level] = {(z, l): fold(w, contractions[z][l]) for (z, l), w in solution.items()}
+    labels = list(labels)
+    if size not in SIZES:
+        raise ValueError(f"unknown size {size!r}; there are {', '.join(SIZES)}")
+    known = [label for label in merge(*map(read_labels, labels)) if str(BASE) in label.coefficients]
+    split = {label.smiles: split_of(label.smiles) for label in known}
+    chosen = {part: [label for label in known if split[label.smiles] == part] for part in ("train", "validation")}
+    if molecules:
+        kept = _subset({label.smiles for label in chosen["train"]}, molecules)
+        chosen["train"] = [label for label in chosen["train"] if label.smiles in kept]
+    for part in chosen.values():
+        prepare_metrics(part, cache, jobs, progress)
+    training, validation = (load_targets(cache, part, progress) for part in chosen.values())
+    smiles = {target.smiles for target in training}
+    unseen = _subset(smiles, min(UNSEEN, len(smiles) // 4))
+    first, ridge = _first_model([t for t in training if t.smiles not in unseen], validation, size, progress)
+    held = [index for index, target in enumerate(training) if target.smiles in unseen]
+    model = _model(first, {"name": "first", "auxbasis": AUXBASIS}, training)
+    response, losses = learn_response(model, [chosen["train"][i] for i in held], [training[i] for i in held], jobs,
+                                      progress)
+    log.info("response: loss %(density).5f of free atoms, %(damped).5f damped, %(learned).5f learned", losses)
+    fit = _fit_base(training, size, ridge, progress)
+    check = fit.design(validation)
+    validated = {"base": _validated(fit, check, validation, "base")}
+    for axis, level in AXES.items():
+        if any(level in target.difference for target in training):
+            _fit_axis(fit, training, axis, level, ridge, progress)
+            validated[axis] = _validated(fit, check, validation, axis)
     card = {
         "format": FORMAT,
         "name": Path(output).stem,
         "family": "linear-ace",
         "target": "electron density relative to free atoms",
         "auxbasis": AUXBASIS,
-        "elements": sorted(features),
-        "levels": {"pbe": 0.0, "hf": 1.0},
-        "basis": basis,
+        "elements": sorted(fit.features),
+        "levels": {"base": str(BASE)} | {axis: AXES[axis] for axis in fit.weights if axis != "base"},
+        "basis": BASE.basis,
         "charges": sorted({t.charge for t in training}),
         "spins": [0],
-        "settings": settings_for_card(settings),
+        "settings": settings_for_card(fit.settings),
         "training": {
-            "reference": [Path(source).name for source in folders],
-            "molecules": len(training),
-            "validation_molecules": len(validation),
-            "molecules_per_element": {str(z): counts[z] for z in sorted(features)},
+            "labels": [Path(source).name for source in labels],
+            "geometries": len(training),
+            "molecules": len({t.smiles for t in training}),
+            "geometries_of": {axis: sum(level in t.difference for t in training) for axis, level in AXES.items()},
+            "validation_geometries": len(validation),
+            "molecules_per_element": {str(z): n for z, n in sorted(_counts(training).items()) if z in fit.features},
+            "size": size,
+            "weights": fit.size,
             "ridge": ridge,
             "iterations": ITERATIONS,
-            "validation_loss": {level: round(loss, 6) for level, loss in losses.items()},
+            "validation_loss": {axis: round(loss, 6) for axis, loss in validated.items() if loss is not None},
+            "response": {"geometries": len(held)} | {key: round(loss, 6) for key, loss in losses.items()},
         },
         "licence": "Apache-2.0",
     }
-    model = LinearAce(card, settings, features, _ranges(training, features, settings), weights)
     # Validation molecules chose the ridge: a benchmark must not use them either.
-    return save_model(model, output, [molecule_key(t.smiles) for t in training + validation])
+    return save_model(_model(fit, card, training, response), output,
+                      [molecule_key(t.smiles) for t in training + validation])
+
+
+def _subset(smiles, count):
+    """``count`` of the molecules, picked by a hash: what a smaller count takes, a larger one takes, too."""
+    return set(sorted(smiles, key=lambda text: hashlib.sha256(text.encode()).digest())[:count])
+
+
+def _first_model(training, validation, size, progress):
+    """The fit of the ridge with the lowest validation loss, and that ridge."""
+    fit, problem = _prepared(training, size)
+    check, trials = fit.design(validation), {}
+    for ridge in RIDGES:
+        fit.weights["base"] = solve(problem, ridge, ITERATIONS, progress=progress)
+        trials[ridge] = _validated(fit, check, validation, "base"), fit.weights["base"]
+        log.info("ridge %g: validation loss %.5f of free atoms", ridge, trials[ridge][0])
+    ridge = min(trials, key=lambda r: trials[r][0])
+    fit.weights["base"] = trials[ridge][1]
+    return fit, ridge
+
+
+def _fit_base(targets, size, ridge, progress):
+    fit, problem = _prepared(targets, size)
+    fit.weights["base"] = solve(problem, ridge, ITERATIONS, progress=progress)
+    return fit
+
+
+def _prepared(targets, size):
+    settings, keep = SIZES[size]
+    counts = _counts(targets)
+    features = fit_all_features(structures_of(targets), settings)
+    features = {z: f for z, f in features.items() if counts[z] >= FEWEST_MOLECULES}
+    design, contractions = make_design(structures_of(targets), features, settings, keep=keep)
+    return _Fit(settings, features, contractions, {}), make_problem(targets, design)
+
+
+def _fit_axis(fit, targets, axis, level, ridge, progress):
+    """The difference of ``level`` from the base level, learned from the targets that have it."""
+    targets = [t for t in targets if level in t.difference]
+    problem = make_problem(targets, fit.design(targets), level, relative_to=str(BASE))
+    fit.weights[axis] = solve(problem, ridge, ITERATIONS, progress=progress)
+
+
+def _validated(fit, check, validation, axis):
+    """Geometric mean of the validation losses, over those of free atoms at the base level; None where no label is."""
+    level = AXES.get(axis, str(BASE))
+    have = [t for t in validation if level in t.difference]
+    if not have:
+        return None
+    design = check if len(have) == len(validation) else fit.design(have)
+    error = sum(design.predict(fit.weights[part]) for part in {"base", axis})
+    problem = make_problem(have, design, level)
+    problem.target = problem.target - error
+    return float(np.exp(np.mean(np.log(problem.losses({})))))
+
+
+def _model(fit, card, targets, response=None):
+    weights = {axis: {(z, l): fold(w, fit.contractions[z][l]) for (z, l), w in weights.items()}
+               for axis, weights in fit.weights.items()}
+    return LinearAce(card, fit.settings, fit.features, _ranges(targets, fit.features, fit.settings), weights, response)
+
+
+def _counts(targets):
+    return Counter(z for t in targets for z in set(t.numbers.tolist()))
 
 
 def _ranges(targets, features, settings):

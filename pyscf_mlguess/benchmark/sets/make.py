@@ -18,7 +18,7 @@ from pyscf_mlguess.benchmark.sets.complexes import complexes
 from pyscf_mlguess.benchmark.sets.distortions import distort
 from pyscf_mlguess.benchmark.sets.paths import dynamics, torsion_scan
 from pyscf_mlguess.benchmark.sets.training_molecules import TrainingMolecules
-from pyscf_mlguess.labels.small_molecules import SHIPPED
+from pyscf_mlguess.labels import DATA
 from pyscf_mlguess.training.split import molecule_key
 
 _FOLDER = Path(__file__).parent
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="folder of training lists: .smi, .xyz, .xyz.gz")
     parser.add_argument("--reference", type=Path, required=True, help="folder of reference calculations: .h5")
     arguments = parser.parse_args()
-    training = TrainingMolecules(arguments.train, [*arguments.reference.rglob("*.h5"), SHIPPED])
+    training = TrainingMolecules(arguments.train, [*arguments.reference.rglob("*.h5"), *DATA.glob("*.h5")])
     candidates = _Candidates(training)
     doublets, triplets = [], []
     for molecule in candidates.read("radicals"):

@@ -9,6 +9,7 @@ from pathlib import Path
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
 from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.labels.storage import is_label_file, read_summary
 from pyscf_mlguess.training.reference import read_names
 from pyscf_mlguess.training.split import molecule_key, parse_smiles
 
@@ -20,7 +21,7 @@ class TrainingMolecules:
     are compared by sum formula and multiplicity alone, so that some molecules are turned down that were not trained on.
 
     folder: searched to any depth for .smi (SMILES in the first column), .xyz and .xyz.gz.
-    references: HDF5 files of reference calculations.
+    references: HDF5 files of labels or of reference calculations.
     """
 
     def __init__(self, folder: str | Path, references: list[Path]):
@@ -28,7 +29,8 @@ class TrainingMolecules:
         self._states = set()
         found = {line.split()[0] for path in Path(folder).rglob("*.smi")
                  for line in path.read_text(encoding="utf-8").splitlines() if line.split()}
-        found |= {smiles for path in references for _, smiles in read_names(path)}
+        found |= {smiles for path in references
+                  for _, smiles in (read_summary if is_label_file(path) else read_names)(path)}
         for path in [*Path(folder).rglob("*.xyz"), *Path(folder).rglob("*.xyz.gz")]:
             for name, formula, multiplicity in _frames(path):
                 # Conformers are numbered: SMILES/number.

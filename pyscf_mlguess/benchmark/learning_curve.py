@@ -1,0 +1,113 @@
+"""Learning curves: what models trained on more molecules, or of larger size, gain.
+
+The models of a results file are those that its guesses name by path (``ml:<path>``, ``ml-density:<path>``); how
+much each was trained on, and its loss on the validation molecules, stand in its card.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import StringIO
+
+import numpy as np
+
+from pyscf_mlguess.benchmark.guesses import DENSITY_ALONE, model_of
+from pyscf_mlguess.benchmark.summary import Estimate, bootstrap, counted_cycles, pairs_with_baseline
+from pyscf_mlguess.models import load_model
+
+_STYLES = {"small": ("#56B4E9", "s"), "medium": ("#009E73", "D"), "full": ("#D55E00", "o")}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One model.
+
+    molecules, weights: what it was trained on, and how large its base level is.
+    density_loss, corrected_loss: geometric means of d^T Q d over that of free atoms, of the density on the validation
+    molecules and, where it was learned, after its correction on molecules that the first model had not seen.
+    ratios: ratio of the sums of cycles, by guess ("ml", "ml-density"), on ``runs`` molecules.
+    """
+
+    size: str
+    molecules: int
+    weights: int
+    density_loss: float
+    corrected_loss: float
+    runs: int
+    ratios: dict[str, Estimate]
+
+
+def points_of(rows: list[dict]) -> list[Point]:
+    """One point per model named by path in ``rows``, by size and number of molecules.
+
+    Raises ValueError where there is none, or one whose card does not tell what it was trained on.
+    """
+    by_model: dict[str, dict[str, list]] = {}
+    for pairs in pairs_with_baseline(rows).values():
+        guess = pairs[0][0]["guess"]
+        model = model_of(guess)
+        if model not in (None, "default"):
+            by_model.setdefault(model, {})[guess.partition(":")[0]] = pairs
+    if not by_model:
+        raise ValueError("no model named by path (--guess ml:<path>) next to minao in these results")
+    points = [_point(model, guesses) for model, guesses in by_model.items()]
+    return sorted(points, key=lambda point: (list(_STYLES).index(point.size), point.molecules))
+
+
+def _point(model, guesses):
+    training = load_model(model).card["training"]
+    if "size" not in training:
+        raise ValueError(f"the card of {model} does not tell its size; train it again")
+    cycles = {guess: np.array([[counted_cycles(row) for row in pair] for pair in pairs])
+              for guess, pairs in guesses.items()}
+    ratios = {guess: bootstrap(*both.T)[0] for guess, both in cycles.items()}
+    return Point(training["size"], training["molecules"], training["weights"], training["validation_loss"]["base"],
+                 training["response"]["learned"], max(map(len, guesses.values())), ratios)
+
+
+def markdown(points: list[Point]) -> str:
+    """The points as a table."""
+    guesses = sorted({guess for point in points for guess in point.ratios})
+    lines = ["| size | weights | molecules | loss of the density | after its correction | "
+             + " | ".join(f"{guess}, ratio of cycles" for guess in guesses) + " |", "|---" * (5 + len(guesses)) + "|"]
+    for point in points:
+        ratios = [f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" if (e := point.ratios.get(guess)) else "-"
+                  for guess in guesses]
+        lines.append(f"| {point.size} | {point.weights} | {point.molecules} | {point.density_loss:.4f} | "
+                     f"{point.corrected_loss:.4f} | {' | '.join(ratios)} |")
+    return "\n".join(lines)
+
+
+def draw_curve(points: list[Point]) -> str:
+    """Density error (left) and ratio of cycles (right) against the number of training molecules, as SVG."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"font.size": 9.0, "svg.fonttype": "none", "svg.hashsalt": "pyscf-mlguess"}):
+        figure = Figure(figsize=(8.4, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for size, (colour, marker) in _STYLES.items():
+            own = [point for point in points if point.size == size]
+            if not own:
+                continue
+            molecules = [point.molecules for point in own]
+            name = f"{size}, {own[-1].weights:,} weights"
+            left.plot(molecules, [p.density_loss for p in own], marker + "-", color=colour, label=name)
+            left.plot(molecules, [p.corrected_loss for p in own], marker + ":", color=colour, mfc="white")
+            for guess, dashes, face in (("ml", "-", colour), (DENSITY_ALONE, ":", "white")):
+                have = [point for point in own if guess in point.ratios]
+                values = [point.ratios[guess] for point in have]
+                right.errorbar([p.molecules for p in have], [e.value for e in values],
+                               yerr=[[e.value - e.low for e in values], [e.high - e.value for e in values]],
+                               fmt=marker + dashes, color=colour, mfc=face, capsize=2, lw=1)
+        left.set(xscale="log", yscale="log", xlabel="training molecules", ylabel="loss relative to free atoms",
+                 title="density (full) and after its correction (dotted)")
+        right.set(xscale="log", xlabel="training molecules", ylabel="cycles relative to minao",
+                  title="ml (full) and ml-density (dotted)")
+        left.legend(frameon=False)
+        for axes in (left, right):
+            axes.grid(color="#E6E6E6", lw=0.6)
+            axes.spines[["top", "right"]].set_visible(False)
+        file = StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()

@@ -1,0 +1,170 @@
+"""One molecule -> its converged densities, as coefficients in the auxiliary basis of the density route."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from pyscf import dft, scf
+from pyscf.data.elements import ELEMENTS, charge
+from pyscf.data.nist import BOHR
+
+from pyscf_mlguess import gate
+from pyscf_mlguess.adft import AuxiliaryProblem
+from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.cheap.refinement import refined
+from pyscf_mlguess.cheap.two_level import two_level
+from pyscf_mlguess.training.reference import ReferenceEntry
+
+# Grid of the SCF, and the convergence of energy (Eh) and orbital gradient that labels need.
+_GRID_LEVEL = 1
+_CONV_TOL, _CONV_TOL_GRAD = 1e-8, 1e-5
+# The cheap problem's solution counts as converged below this gradient (Eh).
+_CHEAP_GRADIENT = 2e-3
+# Electrons that stored orbitals may hold too many or too few: more means another basis, or another molecule.
+_ELECTRONS = 1e-3
+
+
+@dataclass(frozen=True)
+class Level:
+    """A functional (PySCF's name, or "hf") and an orbital basis, written "pbe/def2-svp"."""
+
+    xc: str
+    basis: str
+
+    @classmethod
+    def parse(cls, text: str) -> "Level":
+        """From "functional/basis"; raises ValueError."""
+        xc, slash, basis = text.strip().lower().partition("/")
+        if not (xc and slash and basis):
+            raise ValueError(f"level of theory {text!r} is not functional/basis, such as pbe/def2-svp")
+        return cls(xc, basis)
+
+    def __str__(self) -> str:
+        return f"{self.xc}/{self.basis}"
+
+
+class LabelError(RuntimeError):
+    """A molecule that cannot be labelled, with the reason."""
+
+
+@dataclass
+class Label:
+    """A molecule's geometry and densities.
+
+    positions: (natm, 3) float32, bohr; the calculations were made at exactly these.
+    coefficients: {level: (naux,) float32}, Coulomb-fitted, PySCF's auxiliary order.
+    gradients: {level: norm of the orbital gradient, Eh}.  seconds: CPU time of it all.
+    """
+
+    name: str
+    smiles: str
+    charge: int
+    numbers: np.ndarray
+    positions: np.ndarray
+    coefficients: dict[str, np.ndarray]
+    gradients: dict[str, float] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def displaced(molecule: Molecule, sigma: float) -> Molecule:
+    """Every coordinate moved by Gaussian noise of standard deviation ``sigma`` (angstrom), fixed by the molecule."""
+    rng = np.random.default_rng(int(molecule.fingerprint, 16))
+    positions = np.array(molecule.positions) + sigma * rng.normal(size=(len(molecule.symbols), 3))
+    return replace(molecule, positions=tuple(map(tuple, positions.tolist())))
+
+
+def calculate(molecule: Molecule, levels: list[Level], method: str = "cheap") -> Label:
+    """Converge ``molecule`` at every level and fit the densities.
+
+    method: "cheap" solves the cheap problem with grid level 1, whose density is the SCF's to some 1e-7 of the
+        squared error of free atoms; "scf" the density-fitted SCF itself (two-level), five times dearer.
+    Each level starts from the one before if that has the same basis.  Raises LabelError.
+    """
+    begun = time.process_time()
+    if molecule.multiplicity != 1:
+        raise LabelError(f"multiplicity {molecule.multiplicity}: only closed shells are labelled")
+    # Rounded first, so that what is stored is what was calculated.
+    positions = (np.array(molecule.positions) / BOHR).astype(np.float32)
+    molecule = replace(molecule, positions=tuple(map(tuple, (positions.astype(float) * BOHR).tolist())))
+    numbers = np.array([charge(symbol) for symbol in molecule.symbols])
+    label = Label(molecule.name, molecule.smiles, molecule.charge, numbers, positions, {})
+    basis, dm = None, None
+    for level in levels:
+        mol = _checked(molecule.mol(level.basis))
+        if level.basis != basis:
+            basis, dm, problem = level.basis, None, AuxiliaryProblem(mol)
+        mf = (scf.RHF(mol) if level.xc == "hf" else dft.RKS(mol, xc=level.xc)).density_fit()
+        if level.xc != "hf":
+            mf.grids.level = _GRID_LEVEL
+        dm = np.asarray(mf.get_init_guess() if dm is None else dm)
+        dm, gradient = _solve_cheap(mf, dm, level) if method == "cheap" else _solve(mf, dm, level)
+        label.coefficients[str(level)] = problem.fit(dm).astype(np.float32)
+        label.gradients[str(level)] = gradient
+    label.seconds = time.process_time() - begun
+    return label
+
+
+def label_of_orbitals(entry: ReferenceEntry, basis: str) -> Label:
+    """Fit the densities of converged orbitals; ``basis`` is that of the levels whose names hold none.
+
+    Raises LabelError where the orbitals are not those of the molecule in that basis.
+    """
+    begun = time.process_time()
+    molecule = molecule_of(entry)
+    label = Label(entry.name, entry.smiles, entry.charge, entry.numbers, entry.positions.astype(np.float32), {})
+    for name, orbitals in entry.orbitals.items():
+        level = level_of_orbitals(name, basis)
+        mol = _checked(molecule.mol(level.basis))
+        if len(orbitals) != mol.nao:
+            raise LabelError(f"{level}: orbitals of {len(orbitals)} basis functions, where the basis has {mol.nao}")
+        dm = 2 * orbitals @ orbitals.T
+        electrons = np.vdot(dm, mol.intor_symmetric("int1e_ovlp"))
+        if not abs(electrons - mol.nelectron) < _ELECTRONS:
+            raise LabelError(f"{level}: the orbitals hold {electrons:.3f} electrons, not {mol.nelectron}")
+        label.coefficients[str(level)] = AuxiliaryProblem(mol).fit(dm).astype(np.float32)
+    label.seconds = time.process_time() - begun
+    return label
+
+
+def level_of_orbitals(name: str, basis: str) -> Level:
+    """The level that a group of orbitals is called after: "pbe", in ``basis``, or "pbe_def2-tzvp"."""
+    xc, _, own = name.lower().partition("_")
+    return Level(xc, own or basis.lower())
+
+
+def molecule_of(entry: Label | ReferenceEntry) -> Molecule:
+    """The geometry of a label or reference entry; ValueError for an odd number of electrons."""
+    symbols = tuple(ELEMENTS[number] for number in entry.numbers)
+    positions = np.asarray(entry.positions, dtype=float) * BOHR
+    return Molecule(entry.name, symbols, tuple(map(tuple, positions.tolist())), entry.charge, smiles=entry.smiles)
+
+
+def _checked(mol):
+    try:
+        gate.check_molecule(mol)
+    except gate.Refusal as refusal:
+        raise LabelError(str(refusal)) from None
+    return mol
+
+
+def _solve_cheap(mf, dm, level):
+    anderson = Anderson(CheapProblem(mf))
+    dm = np.asarray(refined(anderson, dm))
+    gradient = anderson.gradient(anderson.best())
+    if not gradient < _CHEAP_GRADIENT:
+        raise LabelError(f"{level}: the cheap problem stopped at a gradient of {gradient:.1e} Eh")
+    return dm, float(gradient)
+
+
+def _solve(mf, dm, level):
+    mf = two_level(mf)
+    mf.conv_tol, mf.conv_tol_grad = _CONV_TOL, _CONV_TOL_GRAD
+    mf.kernel(dm0=dm)
+    if not mf.converged:
+        raise LabelError(f"{level}: no convergence in {mf.max_cycle} cycles")
+    dm = mf.make_rdm1()
+    return np.asarray(dm), float(np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, mf.get_fock(dm=dm))))

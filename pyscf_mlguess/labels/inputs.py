@@ -1,0 +1,137 @@
+"""Input files -> one task per molecule: SMILES, xyz frames, geometries of label files, converged orbitals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+
+from pyscf_mlguess.benchmark.molecules import (
+    Molecule,
+    MoleculeFileError,
+    count_molecules,
+    is_smi,
+    iter_molecules,
+)
+from pyscf_mlguess.labels.calculation import (
+    Label,
+    Level,
+    calculate,
+    displaced,
+    label_of_orbitals,
+    level_of_orbitals,
+    molecule_of,
+)
+from pyscf_mlguess.labels.storage import Failure, is_label_file, read_labels, read_summary
+from pyscf_mlguess.training.reference import ReferenceEntry, read_entry, read_names
+from pyscf_mlguess.training.split import parse_smiles
+
+METHODS = ("cheap", "scf")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is calculated for every molecule.
+
+    levels: to converge.  method: ``calculation.calculate``'s.  displacements: standard deviations (angstrom) of
+        which every molecule from a .smi or xyz file gets one.  orbital_basis: that of stored orbitals.
+    """
+
+    levels: tuple[Level, ...]
+    method: str = "cheap"
+    displacements: tuple[float, ...] = (0.0,)
+    orbital_basis: str = "def2-svp"
+
+
+@dataclass(frozen=True)
+class Task:
+    """A molecule, called by its id, and the levels that it is to have; with ``entry`` these are fitted only."""
+
+    molecule: Molecule
+    levels: tuple[Level, ...]
+    method: str
+    orbital_basis: str
+    entry: ReferenceEntry | None = None
+
+    def label(self) -> Label:
+        """Raises LabelError, and whatever else a calculation fails with."""
+        if self.entry is None:
+            return calculate(self.molecule, list(self.levels), self.method)
+        return replace(label_of_orbitals(self.entry, self.orbital_basis), name=self.molecule.name)
+
+    def failure(self, reason: str) -> Failure:
+        """The record of this task's failure."""
+        return Failure(self.molecule.name, self.molecule.smiles, reason, " ".join(map(str, self.levels)))
+
+
+def count_tasks(path: str | Path) -> int:
+    """How many entries ``read_tasks`` will give, known in a moment.
+
+    Raises FileNotFoundError, ValueError for a file that is none of the inputs, and where SMILES cannot be read.
+    """
+    kind = _kind(path)
+    if kind == "labels":
+        return len(read_summary(path))
+    if kind == "orbitals":
+        return len(read_names(path))
+    if is_smi(path):
+        parse_smiles("C")  # without RDKit every line would be a failure
+    count = count_molecules(path)
+    if not count:
+        raise MoleculeFileError(f"{path}: no molecule in the file")
+    return count
+
+
+def read_tasks(path: str | Path, settings: Settings) -> Iterator[Task | Failure]:
+    """The tasks of a file one after the other, and failures in the place of entries that cannot be read."""
+    kind = _kind(path)
+    if kind == "labels":
+        for label in read_labels(path):
+            yield _task(molecule_of(label), settings)
+    elif kind == "orbitals":
+        for name, smiles in read_names(path):
+            yield _orbital_task(path, name, smiles, settings)
+    else:
+        for index, entry in iter_molecules(path):
+            if isinstance(entry, MoleculeFileError):
+                reason = str(entry).removeprefix(f"{path}, ")
+                yield Failure(f"{Path(path).name}, line {index + 1}", "", reason)
+            else:
+                number = int(entry.fingerprint, 16)
+                sigma = settings.displacements[number % len(settings.displacements)]
+                yield _task(_identified(displaced(entry, sigma)), settings)
+
+
+def _kind(path):
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no input file {str(path)!r}")
+    if not h5py.is_hdf5(path):
+        return "molecules"
+    if is_label_file(path):
+        return "labels"
+    with h5py.File(path, "r") as file:
+        first = next(iter(file.values()), None)
+        if not (isinstance(first, h5py.Group) and "positions_bohr" in first):
+            raise ValueError(f"{path}: HDF5, but neither labels nor converged orbitals (training/reference.py)")
+    return "orbitals"
+
+
+def _identified(molecule):
+    """Named by its geometry, too: the same name in two files is no clash."""
+    return replace(molecule, name=f"{molecule.name}-{molecule.fingerprint}")
+
+
+def _task(molecule, settings):
+    return Task(molecule, settings.levels, settings.method, settings.orbital_basis)
+
+
+def _orbital_task(path, name, smiles, settings):
+    try:
+        entry = read_entry(path, name)
+        molecule = _identified(molecule_of(entry))
+    except (KeyError, OSError, ValueError) as error:
+        return Failure(f"{Path(path).name}, {name}", smiles, str(error))
+    levels = tuple(level_of_orbitals(level, settings.orbital_basis) for level in entry.orbitals)
+    return Task(molecule, levels, settings.method, settings.orbital_basis, entry)

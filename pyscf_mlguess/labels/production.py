@@ -1,0 +1,93 @@
+"""Molecules in, labels out: what is missing is calculated, kept at once, and gathered at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from pyscf_mlguess.labels.collection import Collection
+from pyscf_mlguess.labels.inputs import Settings, Task, count_tasks, read_tasks
+from pyscf_mlguess.labels.storage import Failure
+from pyscf_mlguess.labels.workers import label_tasks
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def produce(inputs: Sequence[str | Path], output: str | Path, settings: Settings,
+            workers: AbstractContextManager[Client], retry_failed: bool = False,
+            progress: bool = True) -> tuple[int, int]:
+    """Label every molecule of ``inputs`` that ``output`` does not hold at these levels; returns its labels, failures.
+
+    workers: ``workers.connected``, entered when the inputs are known to be good.
+    May be killed at any time and started again; whatever ends it otherwise, Ctrl-C included, what is finished is in
+    ``output``.  Molecules that failed before are left alone unless ``retry_failed``.  Not for two processes at a time
+    with the same output.  Raises ValueError, FileNotFoundError (inputs, output), ConnectionError (workers).
+    """
+    total = sum(map(count_tasks, inputs))
+    collection = Collection(output)
+    try:
+        with workers as client, _Bar(total, progress) as bar:
+            tasks = _missing(inputs, settings, collection, retry_failed, bar)
+            for result in label_tasks(client, tasks):
+                if isinstance(result, Failure):
+                    collection.add_failure(result)
+                    bar.failed()
+                else:
+                    collection.add_label(result)
+                    bar.done()
+    finally:
+        counts = collection.gather()
+    return counts
+
+
+def _missing(inputs, settings, collection, retry_failed, bar) -> Iterator[Task]:
+    """Tasks with the levels that are still to be calculated."""
+    seen = set()
+    for path in inputs:
+        for entry in read_tasks(path, settings):
+            if isinstance(entry, Failure):
+                collection.add_failure(entry)
+                bar.failed()
+                continue
+            name = entry.molecule.name
+            known = collection.levels(name)
+            missing = tuple(level for level in entry.levels if str(level) not in known and (name, level) not in seen)
+            seen.update((name, level) for level in missing)
+            failure = collection.failure(name)
+            if not missing:
+                bar.done()
+            elif failure and not retry_failed and set(map(str, missing)) <= set(failure.levels.split()):
+                bar.failed()
+            else:
+                yield replace(entry, levels=missing)
+
+
+class _Bar:
+    """Progress over all inputs, what was there already included."""
+
+    def __init__(self, total: int, shown: bool):
+        self._bar = tqdm(total=total, desc="label", unit="mol", disable=not shown)
+        self._counts = {"done": 0, "failed": 0}
+
+    def __enter__(self) -> "_Bar":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.close()
+
+    def done(self) -> None:
+        self._count("done")
+
+    def failed(self) -> None:
+        self._count("failed")
+
+    def _count(self, what):
+        self._counts[what] += 1
+        self._bar.set_postfix(self._counts, refresh=False)
+        self._bar.update()

@@ -1,0 +1,221 @@
+"""Labels in one compact HDF5 file: flat arrays over all molecules, sorted by id.
+
+```
+/                      attrs: format = 1, auxbasis
+  molecules/           id, smiles (fixed-length UTF-8), charge int8, natm int16, each (nmol,)
+  atoms/               atomic_numbers uint8 (sum of natm,), positions_bohr float32 (sum of natm, 3)
+  levels/<functional>/<basis>/
+    has                bool (nmol,): which molecules have a label of this level
+    gradient           float32 (number of True,), Eh, norm of the orbital gradient; NaN for given orbitals
+    coefficients       float32 (sum of their naux,), PySCF's auxiliary order
+  failures/            id, smiles, levels (separated by spaces), reason, each (number of failures,)
+```
+
+How many coefficients belong to an atom follows from its element, the auxiliary basis and the core that the orbital
+basis leaves to a potential, so no offsets are stored.  The same labels give the same bytes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import h5py
+import numpy as np
+from pyscf import gto
+from pyscf.data.elements import ELEMENTS
+
+from pyscf_mlguess.auxiliary_basis import AUXBASIS, LAST_ELEMENT, shells
+from pyscf_mlguess.benchmark.molecules import has_core_potential
+from pyscf_mlguess.labels.calculation import Label, Level
+
+_FORMAT = 1
+_CHUNK = 2**18
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A molecule, or a line of a file, that could not be labelled at ``levels`` ("pbe/def2-svp hf/def2-svp")."""
+
+    name: str
+    smiles: str
+    reason: str
+    levels: str = ""
+
+
+def write_labels(path: str | Path, labels: Iterable[Label], failures: Iterable[Failure] = ()) -> None:
+    """Write the file anew; it appears under its name complete or not at all.
+
+    Raises ValueError for two labels of one name and for coefficients that do not fit their molecule.
+    """
+    labels = sorted(labels, key=lambda label: label.name)
+    failures = sorted(failures, key=lambda failure: failure.name)
+    for first, second in zip(labels, labels[1:]):
+        if first.name == second.name:
+            raise ValueError(f"two labels of the name {first.name!r}; merge them first")
+    unfinished = Path(path).with_name(f"{Path(path).name}.{os.getpid()}")
+    try:
+        with h5py.File(unfinished, "w", libver="latest") as file:
+            file.attrs.update(format=_FORMAT, auxbasis=AUXBASIS)
+            _write_molecules(file, labels)
+            for level in sorted({level for label in labels for level in label.coefficients}):
+                _write_level(file.create_group(f"levels/{level}"), level, labels)
+            for key, values in (("id", [f.name for f in failures]), ("smiles", [f.smiles for f in failures]),
+                                ("levels", [f.levels for f in failures]), ("reason", [f.reason for f in failures])):
+                _write(file, f"failures/{key}", _encoded(values))
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def read_labels(path: str | Path) -> list[Label]:
+    """All labels, sorted by name; their arrays are views into common ones.
+
+    Raises FileNotFoundError for a file that is not there, ValueError for one of another kind or layout.
+    """
+    with _opened(path) as file:
+        names, smiles = _decoded(file["molecules/id"]), _decoded(file["molecules/smiles"])
+        charges, natm = file["molecules/charge"][:].tolist(), file["molecules/natm"][:]
+        numbers = file["atoms/atomic_numbers"][:].astype(int)
+        by_molecule = _split(numbers, natm), _split(file["atoms/positions_bohr"][:], natm)
+        labels = [Label(*fields, {}) for fields in zip(names, smiles, charges, *by_molecule)]
+        for level, group in _levels(file):
+            has = group["has"][:]
+            naux = np.add.reduceat(_atom_counts(level, numbers), np.cumsum(natm) - natm)[has]
+            coefficients = group["coefficients"][:]
+            if naux.sum() != len(coefficients):
+                raise ValueError(f"{path}: {len(coefficients)} coefficients of {level}, {naux.sum()} expected")
+            gradients = group["gradient"][:].tolist()
+            for index, part, gradient in zip(np.flatnonzero(has), _split(coefficients, naux), gradients):
+                labels[index].coefficients[level] = part
+                if not np.isnan(gradient):
+                    labels[index].gradients[level] = gradient
+    return labels
+
+
+def read_failures(path: str | Path) -> list[Failure]:
+    """The failures of a file, sorted by name; errors as ``read_labels``."""
+    with _opened(path) as file:
+        return [Failure(*row) for row in zip(*(_decoded(file[f"failures/{key}"])
+                                               for key in ("id", "smiles", "reason", "levels")))]
+
+
+def read_summary(path: str | Path) -> list[tuple[str, str]]:
+    """(id, SMILES) of every molecule; errors as ``read_labels``."""
+    with _opened(path) as file:
+        return list(zip(_decoded(file["molecules/id"]), _decoded(file["molecules/smiles"])))
+
+
+def read_levels(path: str | Path) -> dict[str, set[str]]:
+    """The levels that every molecule has, by id; errors as ``read_labels``."""
+    with _opened(path) as file:
+        names = _decoded(file["molecules/id"])
+        found = {name: set() for name in names}
+        for level, group in _levels(file):
+            for index in np.flatnonzero(group["has"][:]):
+                found[names[index]].add(level)
+    return found
+
+
+def is_label_file(path: str | Path) -> bool:
+    """Whether an HDF5 file claims this layout; errors as h5py.File."""
+    with h5py.File(path, "r") as file:
+        return "format" in file.attrs
+
+
+def merge(*collections: Iterable[Label]) -> list[Label]:
+    """One label per name with the levels of all; of the same level the last one counts.
+
+    Raises ValueError where the geometries of one name differ.
+    """
+    merged: dict[str, Label] = {}
+    for label in (label for labels in collections for label in labels):
+        known = merged.get(label.name, label)
+        if (known.charge != label.charge or not np.array_equal(known.numbers, label.numbers)
+                or not np.array_equal(known.positions, label.positions)):
+            raise ValueError(f"two geometries of the name {label.name!r}")
+        merged[label.name] = replace(label, coefficients=known.coefficients | label.coefficients,
+                                     gradients=known.gradients | label.gradients)
+    return list(merged.values())
+
+
+def _write_molecules(file, labels):
+    _write(file, "molecules/id", _encoded([label.name for label in labels]))
+    _write(file, "molecules/smiles", _encoded([label.smiles for label in labels]))
+    _write(file, "molecules/charge", np.array([label.charge for label in labels], np.int8))
+    _write(file, "molecules/natm", np.array([len(label.numbers) for label in labels], np.int16))
+    _write(file, "atoms/atomic_numbers", _joined([label.numbers for label in labels], np.uint8))
+    _write(file, "atoms/positions_bohr", _joined([label.positions for label in labels], np.float32, (0, 3)))
+
+
+def _write_level(group, level, labels):
+    own = [label for label in labels if level in label.coefficients]
+    for label in own:
+        naux = int(_atom_counts(level, label.numbers).sum())
+        if label.coefficients[level].shape != (naux,):
+            raise ValueError(f"{label.name}: coefficients of shape {label.coefficients[level].shape} for {level}; "
+                             f"its atoms have {naux} auxiliary functions")
+    _write(group, "has", np.array([level in label.coefficients for label in labels]))
+    _write(group, "gradient", np.array([label.gradients.get(level, np.nan) for label in own], np.float32))
+    _write(group, "coefficients", _joined([label.coefficients[level] for label in own], np.float32))
+
+
+def _write(group, name, values):
+    # HDF5 compresses no empty array.
+    packing = {"chunks": (min(len(values), _CHUNK), *values.shape[1:]), "compression": "gzip", "compression_opts": 9,
+               "shuffle": True} if len(values) else {}
+    group.create_dataset(name, data=values, track_times=False, **packing)
+
+
+def _joined(arrays, dtype, empty=(0,)):
+    return np.concatenate(arrays).astype(dtype) if arrays else np.zeros(empty, dtype)
+
+
+def _encoded(texts):
+    encoded = [text.encode() for text in texts]
+    return np.array(encoded, h5py.string_dtype("utf-8", max(map(len, encoded), default=0) or 1))
+
+
+def _decoded(dataset):
+    return [text.decode() for text in dataset[:].tolist()]
+
+
+def _opened(path):
+    if Path(path).is_file() and not h5py.is_hdf5(path):
+        raise ValueError(f"{path}: not an HDF5 file")
+    file = h5py.File(path, "r")
+    found = {key: file.attrs.get(key) for key in ("format", "auxbasis")}
+    if found != {"format": _FORMAT, "auxbasis": AUXBASIS}:
+        file.close()
+        raise ValueError(f"{path}: labels of format {found['format']} in {found['auxbasis']}, "
+                         f"not of format {_FORMAT} in {AUXBASIS}")
+    return file
+
+
+def _levels(file):
+    """(level, its group), in alphabetical order."""
+    for xc, bases in file.get("levels", {}).items():
+        for basis, group in bases.items():
+            yield f"{xc}/{basis}", group
+
+
+def _split(array, counts):
+    ends = np.cumsum(counts)
+    return [array[start:end] for start, end in zip((ends - counts).tolist(), ends.tolist())]
+
+
+def _atom_counts(level, numbers):
+    """Auxiliary functions of each atom in a label of this level."""
+    table = np.zeros(LAST_ELEMENT + 1, int)
+    for number in np.unique(numbers):
+        table[number] = _count(int(number), Level.parse(level).basis)
+    return table[numbers]
+
+
+@lru_cache(maxsize=None)
+def _count(number, basis):
+    core = gto.basis.load_ecp(basis, ELEMENTS[number])[0] if has_core_potential(ELEMENTS[number], basis) else 0
+    return sum((2 * l + 1) * (len(first) - 1) for l, first, *_ in shells(number, core))

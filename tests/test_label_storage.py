@@ -1,0 +1,153 @@
+"""Labels come back from their file as they were, and what is wrong with a file is said."""
+
+import hashlib
+import time
+from dataclasses import replace
+
+import h5py
+import numpy as np
+import pytest
+from pyscf.data.elements import charge
+
+from pyscf_mlguess.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.labels.calculation import Label
+from pyscf_mlguess.labels.storage import (
+    Failure,
+    is_label_file,
+    merge,
+    read_failures,
+    read_labels,
+    read_levels,
+    read_summary,
+    write_labels,
+)
+
+ATOMS = {"water": "OHH", "ammonia": "NHHH", "argon": ["Ar"]}
+
+
+def label(name, *levels, symbols=None, smiles="O", total=0):
+    """A label of random numbers, the same for the same arguments."""
+    rng = np.random.default_rng(len(name))
+    symbols = tuple(symbols or ATOMS[name])
+    positions = rng.normal(size=(len(symbols), 3)).astype(np.float32)
+    molecule = Molecule(name, symbols, tuple(map(tuple, positions.tolist())), total)
+    coefficients = {level: rng.normal(size=auxiliary_mole(molecule.mol(level.split("/")[1])).nao).astype(np.float32)
+                    for level in levels}
+    return Label(name, smiles, total, np.array([charge(s) for s in symbols]), positions, coefficients,
+                 {level: float(np.float32(rng.random())) for level in levels})
+
+
+def assert_same(first, second):
+    assert (first.name, first.smiles, first.charge) == (second.name, second.smiles, second.charge)
+    assert np.array_equal(first.numbers, second.numbers) and np.array_equal(first.positions, second.positions)
+    assert first.gradients == second.gradients and first.coefficients.keys() == second.coefficients.keys()
+    for level, values in first.coefficients.items():
+        assert values.dtype == np.float32 and np.array_equal(values, second.coefficients[level])
+
+
+def test_round_trip_sorted_by_id(tmp_path):
+    labels = [label("water", "pbe/def2-svp", "hf/def2-svp"), label("argon", "hf/6-31+g*", smiles="[Ar]"),
+              label("ammonia", "pbe/def2-svp", smiles="N")]
+    failures = [Failure("ü", "C", "no convergence", "pbe/def2-svp"), Failure("a", "", "no-smiles")]
+    write_labels(tmp_path / "labels.h5", labels, failures)
+    for read, written in zip(read_labels(tmp_path / "labels.h5"), (labels[2], labels[1], labels[0]), strict=True):
+        assert_same(read, written)
+    assert read_failures(tmp_path / "labels.h5") == failures[::-1]
+    assert read_summary(tmp_path / "labels.h5") == [("ammonia", "N"), ("argon", "[Ar]"), ("water", "O")]
+    assert read_levels(tmp_path / "labels.h5") == {
+        "ammonia": {"pbe/def2-svp"}, "argon": {"hf/6-31+g*"}, "water": {"pbe/def2-svp", "hf/def2-svp"}}
+    assert is_label_file(tmp_path / "labels.h5") and [p.name for p in tmp_path.iterdir()] == ["labels.h5"]
+
+
+@pytest.mark.parametrize("symbols, total", [(("I", "H"), 0), (("Au",), 1), (("Cs",), 1), (("Rb", "F"), 0)])
+def test_core_of_heavy_elements_follows_the_orbital_basis(tmp_path, symbols, total):
+    levels = ["pbe/def2-svp", "pbe/sto-3g"] if symbols[0] in ("I", "Rb") else ["pbe/def2-svp"]
+    written = label("heavy", *levels, symbols=symbols, total=total)
+    write_labels(tmp_path / "labels.h5", [written])
+    assert_same(*read_labels(tmp_path / "labels.h5"), written)
+
+
+def test_a_file_without_molecules(tmp_path):
+    write_labels(tmp_path / "labels.h5", [])
+    assert read_labels(tmp_path / "labels.h5") == read_failures(tmp_path / "labels.h5") == []
+    assert read_levels(tmp_path / "labels.h5") == {}
+
+
+def test_the_same_labels_give_the_same_bytes(tmp_path):
+    digests = set()
+    for labels in ([label("water", "pbe/def2-svp"), label("argon")], [label("argon"), label("water", "pbe/def2-svp")]):
+        write_labels(tmp_path / "labels.h5", labels)
+        digests.add(hashlib.sha256((tmp_path / "labels.h5").read_bytes()).digest())
+        time.sleep(1.1)  # HDF5's own times are in seconds
+    assert len(digests) == 1
+
+
+def test_thousands_are_read_in_a_moment_and_stored_without_overhead(tmp_path):
+    water = label("water", "pbe/def2-svp", "hf/def2-svp")
+    many = [replace(water, name=f"water{i:05d}") for i in range(5000)]
+    for i, each in enumerate(many):
+        each.coefficients = {level: np.roll(values, i) for level, values in water.coefficients.items()}
+    write_labels(tmp_path / "labels.h5", many)
+    begun = time.process_time()
+    assert len(read_labels(tmp_path / "labels.h5")) == 5000
+    assert time.process_time() - begun < 1
+    numbers = sum(values.nbytes for each in many for values in each.coefficients.values())
+    assert (tmp_path / "labels.h5").stat().st_size < numbers
+
+
+def test_a_failed_write_leaves_the_file_before(tmp_path):
+    write_labels(tmp_path / "labels.h5", [label("water", "pbe/def2-svp")])
+    before = (tmp_path / "labels.h5").read_bytes()
+    broken = label("ammonia", "pbe/def2-svp")
+    broken.coefficients["pbe/def2-svp"] = broken.coefficients["pbe/def2-svp"][1:]
+    with pytest.raises(ValueError, match="ammonia: coefficients of shape .* for pbe/def2-svp"):
+        write_labels(tmp_path / "labels.h5", [broken])
+    with pytest.raises(ValueError, match="two labels of the name 'argon'"):
+        write_labels(tmp_path / "labels.h5", [label("argon"), label("argon")])
+    assert (tmp_path / "labels.h5").read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("attribute, value", [("format", 2), ("auxbasis", "def2-universal-jfit")])
+def test_files_of_another_layout_are_named(tmp_path, attribute, value):
+    path = tmp_path / "labels.h5"
+    write_labels(path, [label("water", "pbe/def2-svp")])
+    with h5py.File(path, "a") as file:
+        file.attrs[attribute] = value
+    for read in (read_labels, read_failures, read_summary, read_levels):
+        with pytest.raises(ValueError, match=f"labels.h5: .*{value}"):
+            read(path)
+    h5py.File(path, "w").close()
+    assert not is_label_file(path)
+    with pytest.raises(ValueError, match="labels.h5"):
+        read_labels(path)
+    path.write_text("text")
+    with pytest.raises(ValueError, match="labels.h5: not an HDF5 file"):
+        read_labels(path)
+    with pytest.raises(FileNotFoundError):
+        read_labels(tmp_path / "none.h5")
+
+
+def test_coefficients_that_are_missing_are_noticed(tmp_path):
+    path = tmp_path / "labels.h5"
+    write_labels(path, [label("water", "pbe/def2-svp")])
+    with h5py.File(path, "a") as file:
+        values = file["levels/pbe/def2-svp/coefficients"][:-1]
+        del file["levels/pbe/def2-svp/coefficients"]
+        file["levels/pbe/def2-svp/coefficients"] = values
+    with pytest.raises(ValueError, match="labels.h5: .* coefficients of pbe/def2-svp"):
+        read_labels(path)
+
+
+def test_levels_of_one_molecule_merge():
+    both = label("water", "pbe/def2-svp", "hf/def2-svp")
+    one, other = ({level: both.coefficients[level]} for level in ("pbe/def2-svp", "hf/def2-svp"))
+    old = Label("water", "O", 0, both.numbers, both.positions, one, {"pbe/def2-svp": 1.0})
+    new = Label("water", "O", 0, both.numbers, both.positions, other, {"hf/def2-svp": 2.0})
+    merged, argon = merge([old, label("argon")], [new])
+    assert merged.coefficients == one | other and argon.name == "argon"
+    assert merged.gradients == {"pbe/def2-svp": 1.0, "hf/def2-svp": 2.0}
+    assert old.coefficients == one
+    moved = Label("water", "O", 0, both.numbers, both.positions + np.float32(0.1), other)
+    with pytest.raises(ValueError, match="two geometries of the name 'water'"):
+        merge([old], [moved])

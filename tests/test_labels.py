@@ -1,0 +1,120 @@
+"""A label is the fit of a converged density, and what has none is an error with its reason."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pyscf import dft
+
+from pyscf_mlguess.adft import AuxiliaryProblem
+from pyscf_mlguess.auxiliary_basis import free_atom_coefficients
+from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.labels.calculation import (
+    LabelError,
+    Level,
+    calculate,
+    displaced,
+    label_of_orbitals,
+    level_of_orbitals,
+    molecule_of,
+)
+from pyscf_mlguess.training.reference import ReferenceEntry
+
+PBE = Level("pbe", "def2-svp")
+WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.1), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)), smiles="O")
+FLUORIDE = Molecule("HF", ("H", "F"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.92)), smiles="F")
+
+
+def converged(molecule, basis="def2-svp"):
+    mf = dft.RKS(molecule.mol(basis), xc="pbe").density_fit()
+    mf.grids.level = 1
+    return mf.run(conv_tol=1e-10)
+
+
+def relative_error(coefficients, dm, mol):
+    """Coulomb energy of the error over that of the free atoms' error."""
+    problem = AuxiliaryProblem(mol)
+    exact = problem.fit(np.asarray(dm))
+
+    def energy(vector):
+        return vector @ problem.metric @ vector
+
+    return energy(coefficients - exact) / energy(free_atom_coefficients(problem.auxmol) - exact)
+
+
+@pytest.fixture(scope="module")
+def entry():
+    """Converged orbitals of water as a reference file holds them."""
+    mf = converged(WATER)
+    orbitals = mf.mo_coeff[:, mf.mo_occ > 0]
+    return ReferenceEntry("water", "O", 0, mf.mol.atom_charges(), mf.mol.atom_coords(), {"pbe": orbitals},
+                          {"pbe": mf.mo_energy})
+
+
+@pytest.mark.parametrize("method, molecule, limit", [("cheap", WATER, 1e-5), ("scf", FLUORIDE, 1e-9)])
+def test_a_label_is_the_fit_of_the_converged_density(method, molecule, limit):
+    label = calculate(molecule, [PBE], method)
+    mf = converged(molecule)
+    assert relative_error(label.coefficients["pbe/def2-svp"], mf.make_rdm1(), mf.mol) < limit
+    assert label.gradients["pbe/def2-svp"] < 2e-3 and label.seconds > 0
+    assert (label.name, label.smiles, label.charge) == (molecule.name, molecule.smiles, 0)
+    assert label.numbers.tolist() == mf.mol.atom_charges().tolist()
+    assert label.positions == pytest.approx(mf.mol.atom_coords(), abs=1e-6) and label.positions.dtype == np.float32
+
+
+def test_several_levels_and_the_geometry_that_was_stored():
+    label = calculate(WATER, [PBE, Level("hf", "def2-svp"), Level("hf", "sto-3g")])
+    assert list(label.coefficients) == ["pbe/def2-svp", "hf/def2-svp", "hf/sto-3g"]
+    # Further levels start from a label's positions and must find the same ones again.
+    again = calculate(molecule_of(label), [Level("hf", "sto-3g")])
+    assert np.array_equal(again.positions, label.positions)
+    assert again.coefficients["hf/sto-3g"] == pytest.approx(label.coefficients["hf/sto-3g"], abs=1e-4)
+
+
+@pytest.mark.parametrize("molecule, reason", [
+    (Molecule("methyl", ("C", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 1.1)), 0, 2), "multiplicity 2"),
+    (replace(FLUORIDE, positions=((0.0, 0.0, 0.0), (0.0, 0.0, 0.01))), "on top of each other"),
+    (Molecule("proton", ("H",), ((0.0, 0.0, 0.0),), 1), "0 electrons"),
+])
+def test_what_cannot_be_labelled_has_a_reason(molecule, reason):
+    with pytest.raises(LabelError, match=reason):
+        calculate(molecule, [PBE])
+
+
+def test_a_level_that_does_not_converge_is_named(monkeypatch):
+    monkeypatch.setattr("pyscf_mlguess.labels.calculation._CHEAP_GRADIENT", 1e-14)
+    with pytest.raises(LabelError, match="hf/sto-3g: the cheap problem stopped at a gradient of"):
+        calculate(FLUORIDE, [Level("hf", "sto-3g")])
+
+
+def test_noise_belongs_to_the_molecule():
+    moved = displaced(WATER, 0.05)
+    assert moved == displaced(WATER, 0.05) and moved.fingerprint != WATER.fingerprint
+    steps = np.subtract(moved.positions, WATER.positions)
+    assert 0.01 < np.abs(steps).max() < 0.2
+    assert displaced(WATER, 0.0).fingerprint == WATER.fingerprint
+    assert np.subtract(displaced(WATER, 0.1).positions, WATER.positions) == pytest.approx(2 * steps)
+
+
+def test_level_parse():
+    assert Level.parse(" PBE/def2-SVP ") == PBE and str(PBE) == "pbe/def2-svp"
+    for text in ("pbe", "/def2-svp", "pbe/", ""):
+        with pytest.raises(ValueError, match="not functional/basis"):
+            Level.parse(text)
+
+
+def test_orbitals_are_fitted_without_an_scf(entry):
+    label = label_of_orbitals(entry, "def2-svp")
+    dm = 2 * entry.orbitals["pbe"] @ entry.orbitals["pbe"].T
+    assert relative_error(label.coefficients["pbe/def2-svp"], dm, WATER.mol("def2-svp")) < 1e-10
+    assert label.gradients == {} and (label.name, label.smiles) == ("water", "O")
+    named = replace(entry, orbitals={"pbe_def2-svp": entry.orbitals["pbe"]})
+    assert list(label_of_orbitals(named, "sto-3g").coefficients) == ["pbe/def2-svp"]
+    assert level_of_orbitals("HF", "Def2-SVP") == Level("hf", "def2-svp")
+
+
+def test_orbitals_of_another_basis_or_molecule_are_noticed(entry):
+    with pytest.raises(LabelError, match="pbe/sto-3g: orbitals of 24 basis functions, where the basis has 7"):
+        label_of_orbitals(entry, "sto-3g")
+    with pytest.raises(LabelError, match="pbe/def2-svp: the orbitals hold 10.000 electrons, not 8"):
+        label_of_orbitals(replace(entry, charge=2), "def2-svp")
