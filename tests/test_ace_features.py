@@ -26,24 +26,24 @@ def model():
     clusters = [Structure(rng.choice([1, 6, 7, 8], 12), rng.normal(scale=3.0, size=(12, 3)), 0, np.arange(12))
                 for _ in range(8)]
     features = fit_all_features(clusters, SETTINGS)
-    weights = {level: {} for level in ("pbe", "hf")}
+    weights = {axis: {} for axis in ("base", "exact_exchange", "triple_zeta")}
     for element, own in features.items():
         density = {l: a[:1] for l, a in neighbour_density(clusters[0], SETTINGS).items()}
         sizes = {l: a.shape[1] for l, a in own(density, np.zeros(1)).items()}
         atom = gto.M(atom=[(int(element), (0, 0, 0))], basis=AUXBASIS, spin=None, verbose=0)
         for l, index in irrep_indices(atom)[0].items():
-            for level in weights:
-                weights[level][element, l] = rng.normal(size=(len(index), sizes[l]))
+            for axis in weights:
+                weights[axis][element, l] = rng.normal(size=(len(index), sizes[l]))
     ranges = {element: Range(np.ones(f.settings.leading_singles), 1.0) for element, f in features.items()}
     for element, own in features.items():
         ranges[element] = Range(np.ones(len(own.singles[0].matrix) + len(own.pairs[0].matrix)), 1.0)
-    card = {"name": "random", "family": "linear-ace", "format": 1, "auxbasis": AUXBASIS, "elements": sorted(features),
-            "levels": {"pbe": 0.0, "hf": 1.0}, "settings": settings_for_card(SETTINGS)}
+    card = {"name": "random", "family": "linear-ace", "format": 2, "auxbasis": AUXBASIS, "elements": sorted(features),
+            "levels": dict.fromkeys(weights, ""), "settings": settings_for_card(SETTINGS)}
     return LinearAce(card, SETTINGS, features, ranges, weights)
 
 
 def coefficients(model, mol, exact_exchange=0.2):
-    return model.predict(Structure.from_mol(mol), exact_exchange).assemble(auxiliary_mole(mol))
+    return model.predict(Structure.from_mol(mol), exact_exchange, 0.3).assemble(auxiliary_mole(mol))
 
 
 def moved(mol, positions):

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -138,6 +139,20 @@ def test_smiles_file(tmp_path):
     assert read_molecules(path)[0] == molecules
     write_xyz(tmp_path / "list.xyz", molecules)
     assert read_xyz(tmp_path / "list.xyz") == molecules
+
+
+@pytest.mark.parametrize("smiles", ["O.O", "CC(=O)[O-].O"])
+def test_several_molecules_of_one_smiles_meet_in_a_hydrogen_bond(tmp_path, smiles):
+    pytest.importorskip("rdkit")
+    path = tmp_path / "pair.smi"
+    path.write_text(smiles)
+    ((pair,), _) = read_molecules(path)
+    positions = np.array(pair.positions)
+    distances = np.linalg.norm(positions[:, None] - positions, axis=2)
+    oxygens = [i for i, symbol in enumerate(pair.symbols) if symbol == "O"]
+    water = oxygens[-1]
+    assert 2.3 < min(distances[water, i] for i in oxygens[:-1]) < 3.2
+    assert distances[np.triu_indices(len(positions), 1)].min() > 0.9
 
 
 def test_smiles_without_rdkit(tmp_path, monkeypatch):

@@ -46,5 +46,5 @@ def test_models_take_the_place_of_the_default_one():
 
 
 def test_an_unknown_suite_is_named():
-    with pytest.raises(ValueError, match="unknown suite 'slow'; known are quick, standard, two-level, times, full"):
+    with pytest.raises(ValueError, match="unknown suite 'slow'; known are quick, standard, learned, two-level, times"):
         list(batches("slow"))

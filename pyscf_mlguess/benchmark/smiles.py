@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pyscf_mlguess.benchmark.molecules import Molecule, MoleculeFileError, line_error, text_lines
 from pyscf_mlguess.training.split import molecule_key, parse_smiles
 
@@ -14,35 +16,67 @@ if TYPE_CHECKING:
 
 _SEED = 7
 _MAX_STEPS = 5000
+_APART = 2.5  # angstrom
 _DECIMALS = 6  # what write_xyz keeps
 
 
 def conformer(smiles: str) -> Mol:
     """The RDKit molecule with hydrogens and one conformer by ETKDGv3, relaxed with MMFF94 (UFF where it cannot).
 
-    Always the same conformer with the same RDKit. Raises ValueError where RDKit is missing, cannot read the SMILES,
+    Several molecules (a dot in the SMILES) are relaxed together, from side by side. Always the same conformer with
+    the same RDKit. Raises ValueError where RDKit is missing, cannot read the SMILES,
     or finds no conformer or no force field.
     """
     mol = parse_smiles(smiles)
     from rdkit import Chem, rdBase
-    from rdkit.Chem import rdDistGeom
     from rdkit.Chem import rdForceFieldHelpers as force_fields
 
     with rdBase.BlockLogs():
-        mol = Chem.AddHs(mol)
-        parameters = rdDistGeom.ETKDGv3()
-        parameters.randomSeed = _SEED
-        if rdDistGeom.EmbedMolecule(mol, parameters) < 0:
-            parameters.useRandomCoords = True
-            if rdDistGeom.EmbedMolecule(mol, parameters) < 0:
-                raise ValueError(f"RDKit finds no conformer of {smiles!r}")
+        parts = [_embedded(part, smiles) for part in Chem.GetMolFrags(Chem.AddHs(mol), asMols=True)]
+        mol = _side_by_side(parts)
         if force_fields.MMFFHasAllMoleculeParams(mol):
-            force_fields.MMFFOptimizeMolecule(mol, maxIters=_MAX_STEPS)
+            force_fields.MMFFOptimizeMolecule(mol, maxIters=_MAX_STEPS, ignoreInterfragInteractions=False)
         elif force_fields.UFFHasAllMoleculeParams(mol):
-            force_fields.UFFOptimizeMolecule(mol, maxIters=_MAX_STEPS)
+            force_fields.UFFOptimizeMolecule(mol, maxIters=_MAX_STEPS, ignoreInterfragInteractions=False)
         else:
             raise ValueError(f"neither MMFF94 nor UFF has parameters for {smiles!r}")
     return mol
+
+
+def _embedded(mol, smiles):
+    """One molecule with a conformer."""
+    from rdkit.Chem import rdDistGeom
+
+    parameters = rdDistGeom.ETKDGv3()
+    parameters.randomSeed = _SEED
+    if rdDistGeom.EmbedMolecule(mol, parameters) < 0:
+        parameters.useRandomCoords = True
+        if rdDistGeom.EmbedMolecule(mol, parameters) < 0:
+            raise ValueError(f"RDKit finds no conformer of {smiles!r}")
+    return mol
+
+
+def _side_by_side(parts):
+    """The molecules of a complex in a row, their surfaces ``_APART`` from each other, for the force field to join."""
+    from rdkit import Chem
+    from rdkit.Geometry import Point3D
+
+    complex_, end = None, 0.0
+    for part in parts:
+        positions = part.GetConformer().GetPositions()
+        shift = end - positions[:, 0].min()
+        end += np.ptp(positions[:, 0]) + _APART
+        middle = positions.mean(axis=0)
+        offset = Point3D(float(shift), *(-middle[1:]).tolist())
+        if complex_ is not None:
+            complex_ = Chem.CombineMols(complex_, part, offset)
+        elif len(parts) == 1:
+            complex_ = part
+        else:
+            part.GetConformer().SetPositions(positions + [offset.x, offset.y, offset.z])
+            complex_ = part
+    Chem.SanitizeMol(complex_)
+    return complex_
 
 
 def molecule_from_conformer(mol: Mol, name: str, smiles: str, path: str = "") -> Molecule:

@@ -1,4 +1,4 @@
-"""What `mlguess bench --suite` runs: quick, standard, two-level, times and full."""
+"""What `mlguess bench --suite` runs: quick, standard, learned, two-level, times and full."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ _ALL = (*CLASSICAL, "projected:sto-3g", "pre-scf", "pre-scf:1", LEARNED, "exact-
 _ON_PATH = ("minao", "previous", "pre-scf", LEARNED)
 _UP = ("minao", "projected:def2-svp", "pre-scf", LEARNED, "exact-fit")
 _NO_ORACLE = ("minao", "pre-scf", LEARNED)
+# What the model brings alone: its density, and that corrected by what its Fock matrix gives back.
+_ALONE = ("minao", "ml-density", LEARNED, "exact-fit")
 # What each part brings: learning, refinement, the two-level SCF.
 _STEPS = ("minao", "minao+refine", LEARNED, "ml+refine", "two-level:minao", "two-level:ml")
 _ENDS = ("minao", "ml+refine", "two-level:minao", "two-level:ml")
@@ -79,6 +81,14 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("qm9_size", _TIMED, _NO_ORACLE, limit=6),
         *(Part(name, _B3LYP, _SHORT, limit=6) for name in ("ions", "radicals", "elements", "distorted")),
         Part("drug_like", _B3LYP, _SHORT, limit=4),
+    ),
+    "learned": (
+        Part("qm9_size", _PBE, _ALONE),
+        *(Part(name, _PBE, _ALONE, limit=8) for name in ("ions", "distorted", "radicals")),
+        Part("drug_like", _PBE, _ALONE, limit=6),
+        Part("qm9_size", replace(_PBE, basis="def2-tzvp"), _ALONE, limit=8),
+        Part("drug_like", replace(_PBE, basis="def2-tzvp"), ("minao", LEARNED), limit=3, atoms=34),
+        Part("large", _PBE, ("minao", LEARNED), limit=2),
     ),
     "two-level": (
         Part("qm9_size", _FINE_PBE, _STEPS, limit=10),
