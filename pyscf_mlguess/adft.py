@@ -8,12 +8,12 @@ orbital is ever evaluated on a grid: Koester, Reveles, del Campo, J. Chem. Phys.
 
 from __future__ import annotations
 
-from copy import copy
 from functools import cached_property
 
 import numpy as np
 import scipy.linalg
 from pyscf import dft, gto, lib
+from pyscf.gto.eval_gto import BLKSIZE, make_screen_index
 from pyscf.scf import _vhf, jk
 
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole
@@ -24,7 +24,9 @@ GRID_LEVEL, COARSEST = 1, 0
 # negative but its gradient is not, gradient-corrected potentials blow up.
 DENSITY_FLOOR = 1e-6
 _DIRECT_THRESHOLD = 1e-11
-_BLOCK_BYTES = 1e8
+# Auxiliary functions below this are left out of a block of grid points; its length, in PySCF's own blocks.
+_NEGLIGIBLE = 1e-9
+_BLOCKS = 8
 
 
 class AuxiliaryProblem:
@@ -44,13 +46,6 @@ class AuxiliaryProblem:
         self.auxmol = auxmol if auxmol is not None else auxiliary_mole(mol)
         self.grid_level = grid_level
         self._with_df = with_df
-
-    def on_grid(self, level: int) -> "AuxiliaryProblem":
-        """The same problem, with all that it has computed so far, on another grid."""
-        other = copy(self)
-        other.grid_level = level
-        vars(other).pop("grids", None)
-        return other
 
     @cached_property
     def _metric_factor(self):
@@ -173,29 +168,30 @@ class AuxiliaryProblem:
         """z = J^-1 <P|v_xc[rho]>: the xc potential as an auxiliary density, shape (naux,)."""
         projected = np.zeros(self.auxmol.nao)
         negative = 0.0
-        for functions, weights in self.grid_blocks():
-            density = coefficients @ functions
+        for index, functions, weights in self.grid_blocks():
+            density = coefficients[index] @ functions
             negative -= weights @ np.minimum(density[0], 0.0)
             keep = density[0] > DENSITY_FLOOR
             if not keep.any():
                 continue
             weighted = np.zeros_like(density)
             weighted[:, keep] = potential.first_derivative(density[:, keep]) * weights[keep]
-            projected += sum(f @ w for f, w in zip(functions, weighted))
+            projected[index] += sum(f @ w for f, w in zip(functions, weighted))
         self.negative_electrons = float(negative)
         return self.solve_metric(projected)
 
-    def grid_blocks(self, points: int | None = None):
-        """Auxiliary functions and their gradients, (4, naux, points), with the points' weights.
-
-        points: how many at a time; as many as some memory holds unless given.
-        """
+    def grid_blocks(self):
+        """Block by block of the grid: the auxiliary functions (k,) that are not negligible there, these and their
+        gradients, (4, k, points), and the points' weights."""
         coords, weights = self.grids.coords, self.grids.weights
-        points = points or int(np.clip(_BLOCK_BYTES / (32 * self.auxmol.nao), 200, 4000))
-        for start in range(0, len(weights), points):
-            block = slice(start, start + points)
-            functions = self.auxmol.eval_gto("GTOval_sph_deriv1", coords[block])
-            yield functions.transpose(0, 2, 1), weights[block]
+        sizes = np.diff(self.auxmol.ao_loc)
+        present = make_screen_index(self.auxmol, coords, cutoff=_NEGLIGIBLE)
+        for start in range(0, len(weights), _BLOCKS * BLKSIZE):
+            block = slice(start, start + _BLOCKS * BLKSIZE)
+            rows = present[start // BLKSIZE : start // BLKSIZE + _BLOCKS]
+            index = np.flatnonzero(np.repeat(rows.any(axis=0), sizes))
+            functions = self.auxmol.eval_gto("GTOval_sph_deriv1", coords[block], non0tab=rows, cutoff=_NEGLIGIBLE)
+            yield index, functions.transpose(0, 2, 1)[:, index], weights[block]
 
     def effective_potential(self, coefficients: np.ndarray, potential: SemilocalPotential) -> np.ndarray:
         """J and the semilocal xc matrix of an auxiliary density together, shape (nao, nao), Eh."""

@@ -3,7 +3,8 @@
 A density c gives a Fock matrix, and that matrix' orbitals a density c_out.  To first order the residual
 r = c_out - c is (chi K - 1)(c - c*), and the way to c* leads through the inverse of the dielectric 1 - chi K.  Here
 that inverse is local and learned: for every atom and l a matrix that acts on the atom's own coefficients of r and
-on those of its Coulomb potential.
+on those of its Coulomb potential.  The residual must come from a grid that is fine enough: at the exact density it
+is 100 times smaller on PySCF's level 1 than on level 0 (d^T Q d, 2e-5 and 2e-3 of free atoms).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from pyscf.scf import hf
 
-from pyscf_mlguess.adft import COARSEST, GRID_LEVEL, AuxiliaryProblem
+from pyscf_mlguess.adft import GRID_LEVEL, AuxiliaryProblem
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.prediction import AuxiliaryDensity
@@ -50,7 +50,7 @@ def predicted_guess(mf: hf.SCF, prediction: AuxiliaryDensity, potential: Semiloc
 
 def _answered(mf, problem, coefficients, potential, response, report):
     """The density corrected by what its Fock matrix gives back, unless that is out of all proportion."""
-    residual = output_density(mf, problem.on_grid(COARSEST), coefficients, potential) - coefficients
+    residual = output_density(mf, problem, coefficients, potential) - coefficients
     numbers = element_numbers(mf.mol)
     correction = response.correction(numbers[numbers > 0], problem.auxmol, residual, problem.metric)
     deformation = coefficients - free_atom_coefficients(problem.auxmol)

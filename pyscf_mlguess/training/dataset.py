@@ -61,10 +61,11 @@ def fit_all_features(structures: list[Structure], settings: AceSettings) -> dict
 
 
 def make_design(structures: list[Structure], features: dict[int, AceFeatures], settings: AceSettings,
-                contractions: dict | None = None, keep=(80, 300, 300), flatten: float = 0.0):
+                contractions: dict | None = None, keep: tuple[int, int, int] = (80, 300, 300)):
     """Feature matrices and coefficient positions of all atoms; contractions are fitted unless given.
 
-    Returns the design and the contractions {element: {l: Contraction}}.
+    keep: leading features of one, two and more neighbours.  Returns the design and the contractions
+    {element: {l: Contraction}}.
     """
     density, numbers, charges = densities(structures, settings)
     layouts, offsets = [], [0]
@@ -79,7 +80,7 @@ def make_design(structures: list[Structure], features: dict[int, AceFeatures], s
             continue
         own = {l: a[atoms] for l, a in density.items()}
         if contractions is None:
-            blocks, fitted[z] = compress(model, own, charges[atoms], keep, flatten)
+            blocks, fitted[z] = compress(model, own, charges[atoms], keep)
         else:
             blocks = {l: contractions[z][l](a) for l, a in model(own, charges[atoms]).items()}
         for l, block in blocks.items():

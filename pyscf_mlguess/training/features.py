@@ -49,21 +49,21 @@ def principal_components(features: np.ndarray, keep: int) -> Contraction:
     return Contraction(vectors[:, order].T / np.sqrt(total), mean)
 
 
-def compress(features: AceFeatures, density: Irreps, charge_per_atom: np.ndarray, keep: tuple[int, int, int],
-             flatten: float) -> tuple[Irreps, dict[int, Contraction]]:
+# Size of the features of more than two neighbours: smaller ones are trusted less by the ridge.
+_MORE_NEIGHBOURS = 0.2
+
+
+def compress(features: AceFeatures, density: Irreps, charge_per_atom: np.ndarray,
+             keep: tuple[int, int, int]) -> tuple[Irreps, dict[int, Contraction]]:
     """The features that the solver sees, and how they follow from all features, per l.
 
-    Each origin (one, two, more neighbours) is reduced to its ``keep`` principal components, whose
-    standard deviations s become s^(1 - flatten): the ridge then trusts large components more.
+    Each origin (one, two, more neighbours) is reduced to its ``keep`` principal components.
     """
     scores, contractions = {}, {}
     for l, parts in features.parts(density, charge_per_atom).items():
         found = [principal_components(part, count) for part, count in zip(parts, keep)]
+        found[2].matrix = found[2].matrix * _MORE_NEIGHBOURS
         found.append(Contraction(np.eye(parts[3].shape[1]), np.zeros(parts[3].shape[1])))
-        blocks = [c(part) for c, part in zip(found, parts)]
-        for contraction, block in zip(found[:3], blocks):
-            size = np.sqrt((block**2).sum(axis=2).mean(axis=0))
-            contraction.matrix = contraction.matrix * np.maximum(size, 1e-4)[:, None] ** -flatten
         if l == 0:
             found.append(Contraction(np.eye(1), np.zeros(1)))
             parts = [*parts, np.ones((len(charge_per_atom), 1, 1))]

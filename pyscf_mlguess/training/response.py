@@ -6,12 +6,14 @@ to come.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import joblib
 import numpy as np
 from pyscf import dft
 from tqdm import tqdm
 
-from pyscf_mlguess.adft import COARSEST, AuxiliaryProblem
+from pyscf_mlguess.adft import AuxiliaryProblem
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.labels.calculation import Label, molecule_of
@@ -20,10 +22,13 @@ from pyscf_mlguess.models.response import DAMPING, Response, response_features
 from pyscf_mlguess.routes.auxiliary_density import output_density
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
-from pyscf_mlguess.training.solver import Design, Problem, solve
+from pyscf_mlguess.training.solver import Design, Problem, geometric_mean, solve
 from pyscf_mlguess.training.targets import BASE, Target
 
-_RIDGE, _ITERATIONS = 1e-4, 60
+RIDGES = (1e-4, 1e-3, 1e-2)
+_ITERATIONS = 60
+# One molecule in so many decides about the ridge.
+_CHECKED = 4
 # Elements of fewer atoms than this keep the plain damping.
 _FEWEST_ATOMS = 30
 
@@ -32,22 +37,39 @@ def learn_response(model: LinearAce, labels: list[Label], targets: list[Target],
                    progress: bool = True) -> tuple[Response, dict[str, float]]:
     """The response from molecules that ``model`` has not seen, with their targets (metrics over free-atom losses).
 
-    Returns it with the geometric means of the losses before, with plain damping, and after, on the molecules
-    themselves.
+    The ridge is the one that serves the molecules best that are left out for it.  Returns the response with the
+    geometric means of their losses: of the predicted density, with plain damping, and with what was learned
+    without them.
     """
     with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
         found = joblib.Parallel(return_as="generator")(joblib.delayed(_prediction_and_residual)(model, label)
                                                        for label in labels)
         pairs = list(tqdm(found, total=len(labels), desc="residuals", unit="mol", disable=not progress))
-    errors = [t.difference[str(BASE)] - prediction for t, (prediction, _) in zip(targets, pairs)]
-    left = [error - DAMPING * residual for error, (_, residual) in zip(errors, pairs)]
-    design, scales = _design(targets, [residual for _, residual in pairs])
-    problem = Problem(design, np.concatenate(left).astype(np.float32), [t.metric for t in targets])
-    weights = solve(problem, _RIDGE, _ITERATIONS, progress=progress)
-    undamped = Problem(design, np.concatenate(errors).astype(np.float32), problem.metrics)
-    losses = {"density": _mean(undamped.losses({})), "damped": _mean(problem.losses({})),
-              "learned": _mean(problem.losses(weights))}
-    return Response({key: matrix / scales[key] for key, matrix in weights.items()}), losses
+    cases = [_Case(target, target.difference[str(BASE)] - prediction, residual)
+             for target, (prediction, residual) in zip(targets, pairs)]
+    checked = cases[::_CHECKED]
+    others = [case for index, case in enumerate(cases) if index % _CHECKED] or cases
+    losses = {"density": geometric_mean(_problem(checked, damping=0.0)[0].losses({})),
+              "damped": geometric_mean(_problem(checked)[0].losses({}))}
+    trials = {ridge: geometric_mean(_problem(checked, response=_solved(others, ridge))[0].losses({}))
+              for ridge in RIDGES}
+    ridge = min(trials, key=trials.get)
+    return _solved(cases, ridge), losses | {"learned": trials[ridge], "ridge": ridge}
+
+
+@dataclass
+class _Case:
+    """A molecule's target, the error of its predicted density, and the residual of that density."""
+
+    target: Target
+    error: np.ndarray
+    residual: np.ndarray
+
+
+def _solved(cases, ridge):
+    problem, scales = _problem(cases)
+    weights = solve(problem, ridge, _ITERATIONS, progress=False)
+    return Response({key: matrix / scales[key] for key, matrix in weights.items()})
 
 
 def _prediction_and_residual(model, label):
@@ -55,33 +77,34 @@ def _prediction_and_residual(model, label):
     mf = dft.RKS(molecule_of(label).mol(BASE.basis), xc=BASE.xc)
     auxmol = auxiliary_mole(mf.mol)
     free = free_atom_coefficients(auxmol)
-    problem = AuxiliaryProblem(mf.mol, auxmol, COARSEST)
+    problem = AuxiliaryProblem(mf.mol, auxmol)
     prediction = free + model.predict(Structure.from_mol(mf.mol)).assemble(auxmol)
     prediction = problem.restore_electron_count(prediction, mf.mol.nelectron)
     residual = output_density(mf, problem, prediction, SemilocalPotential.of(mf)) - prediction
     return prediction - free, residual
 
 
-def _design(targets, residuals):
-    """Residuals and their potentials as features of unit size, and the sizes that they had."""
-    rows, places, offset, offsets = {}, {}, 0, [0]
-    for target, residual in zip(targets, residuals):
-        mol = molecule_of(target).mol(BASE.basis)
-        auxmol = auxiliary_mole(mol)
-        features = response_features(auxmol, residual, auxmol.intor("int2c2e", hermi=1))
-        for number, layout, own in zip(target.numbers.tolist(), irrep_indices(auxmol), features):
+def _problem(cases, damping=DAMPING, response=None):
+    """What is left of the errors, to be explained by residuals and their potentials; and the sizes that these had."""
+    rows, places, left, offsets = {}, {}, [], [0]
+    for case in cases:
+        auxmol = auxiliary_mole(molecule_of(case.target).mol(BASE.basis))
+        coulomb = auxmol.intor("int2c2e", hermi=1)
+        features = response_features(auxmol, case.residual, coulomb)
+        for number, layout, own in zip(case.target.numbers.tolist(), irrep_indices(auxmol), features):
             for l, index in layout.items():
                 rows.setdefault((number, l), []).append(own[l].T)
-                places.setdefault((number, l), []).append(index.T + offset)
-        offset += auxmol.nao
-        offsets.append(offset)
+                places.setdefault((number, l), []).append(index.T + offsets[-1])
+        offsets.append(offsets[-1] + auxmol.nao)
+        correction = damping * case.residual
+        if response is not None:
+            correction = response.correction(case.target.numbers, auxmol, case.residual, coulomb)
+        left.append(case.error - correction)
     kept = [key for key, atoms in rows.items() if len(atoms) >= _FEWEST_ATOMS]
     matrices = {key: np.concatenate(rows[key]) for key in kept}
     # Together the features of an atom are of unit size.
     scales = {key: np.sqrt((m**2).mean(axis=0) * m.shape[1]) + 1e-12 for key, m in matrices.items()}
-    return Design({key: (m / scales[key]).astype(np.float32) for key, m in matrices.items()},
-                  {key: np.stack(places[key]) for key in kept}, np.array(offsets)), scales
+    design = Design({key: (m / scales[key]).astype(np.float32) for key, m in matrices.items()},
+                    {key: np.stack(places[key]) for key in kept}, np.array(offsets))
+    return Problem(design, np.concatenate(left).astype(np.float32), [case.target.metric for case in cases]), scales
 
-
-def _mean(losses):
-    return float(np.exp(np.mean(np.log(losses))))

@@ -87,6 +87,15 @@ class Problem:
         return blocks
 
 
+# Losses that single precision cannot tell from zero count as this.
+_SMALLEST_LOSS = 1e-7
+
+
+def geometric_mean(losses: np.ndarray) -> float:
+    """What cycles go with: each costs the same factor in the error."""
+    return float(np.exp(np.mean(np.log(np.maximum(losses, _SMALLEST_LOSS)))))
+
+
 # Squared residual, relative to the first, below which single precision has nothing more to give.
 _CONVERGED = 1e-10
 

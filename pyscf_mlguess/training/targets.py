@@ -28,8 +28,6 @@ from pyscf_mlguess.labels.calculation import Label, Level, molecule_of
 BASE = Level("pbe", "def2-svp")
 # Virtual-occupied energy differences below this (Eh) count as this.
 GAP_FLOOR = 0.15
-# Grid points at a time: few, so that most functions are far away and can be left out.
-_KERNEL_POINTS = 400
 # Functions with less than this of the kernel's own norm (Eh) in a block of points are left out there.
 _KERNEL_THRESHOLD = 1e-7
 
@@ -80,18 +78,18 @@ def solver_aligned_metric(problem: AuxiliaryProblem, coefficients: np.ndarray, p
 def xc_kernel(problem: AuxiliaryProblem, coefficients: np.ndarray, potential: SemilocalPotential) -> np.ndarray:
     """X_PQ = <P|f_xc|Q> on the problem's grid, shape (naux, naux), Eh."""
     kernel = np.zeros((problem.auxmol.nao,) * 2, dtype=np.float32)
-    for functions, weights in problem.grid_blocks(_KERNEL_POINTS):
-        density = coefficients @ functions
+    for index, functions, weights in problem.grid_blocks():
+        density = coefficients[index] @ functions
         keep = density[0] > DENSITY_FLOOR
         if not keep.any():
             continue
         functions = functions[:, :, keep].astype(np.float32)
         second = (potential.second_derivative(density[:, keep]) * weights[keep]).astype(np.float32)
         near = np.flatnonzero(functions[0] ** 2 @ np.abs(second[0, 0]) > _KERNEL_THRESHOLD)
-        functions = functions[:, near]
+        index, functions = index[near], functions[:, near]
         part = sum(function @ np.einsum("bp,bkp->kp", row, functions, optimize=True).T
                    for row, function in zip(second, functions))
-        kernel[np.ix_(near, near)] += part
+        kernel[np.ix_(index, index)] += part
     return kernel
 
 

@@ -26,7 +26,7 @@ from pyscf_mlguess.training.dataset import (
 )
 from pyscf_mlguess.training.features import fold
 from pyscf_mlguess.training.response import learn_response
-from pyscf_mlguess.training.solver import solve
+from pyscf_mlguess.training.solver import geometric_mean, solve
 from pyscf_mlguess.training.split import molecule_key, split_of
 from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
 
@@ -34,8 +34,8 @@ log = logging.getLogger(__name__)
 
 # Elements of fewer training molecules than this stay free atoms.
 FEWEST_MOLECULES = 15
-RIDGES = (1e-4, 3e-4, 1e-3)
-ITERATIONS = 80
+RIDGES = (3e-4, 6e-4, 1e-3, 2e-3)
+ITERATIONS = 60
 # Differences from the base level that a model learns, each from the molecules that have both levels.
 AXES = {"exact_exchange": "hf/def2-svp", "triple_zeta": "pbe/def2-tzvp"}
 # Sizes of the representation: settings, and leading features of one, two and more neighbours that are kept.
@@ -187,7 +187,7 @@ def _validated(fit, check, validation, axis):
     error = sum(design.predict(fit.weights[part]) for part in {"base", axis})
     problem = make_problem(have, design, level)
     problem.target = problem.target - error
-    return float(np.exp(np.mean(np.log(problem.losses({})))))
+    return geometric_mean(problem.losses({}))
 
 
 def _model(fit, card, targets, response=None):
