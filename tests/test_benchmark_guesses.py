@@ -112,6 +112,16 @@ def test_stages_of_a_learned_guess_are_timed():
     assert wall["model"] > 0 and wall["route"] > 0 and wall["model"] + wall["route"] <= wall["guess"]
 
 
+def test_the_density_alone_is_another_guess_and_stays_one():
+    mf = PBE.mean_field(WATER.mol("def2-svp"))
+    start = Start(WATER, PBE)
+    corrected, alone, again = (np.asarray(initial_density(mf, guess, start)) for guess in ("ml", "ml-density", "ml"))
+    assert np.abs(corrected - alone).max() > 1e-4 and np.array_equal(corrected, again)
+    # The first model learned no response.
+    first = [np.asarray(initial_density(mf, f"{guess}:linear-ace-1", start)) for guess in ("ml", "ml-density")]
+    assert np.array_equal(*first) and guesses.model_of("ml-density:linear-ace-1") == "linear-ace-1"
+
+
 def test_rows_tell_whether_the_model_knows_the_molecule(monkeypatch):
     water, strange = (Molecule(name, WATER.symbols, WATER.positions, inchikey=key) for name, key in (
         ("water", "XLYOFNOQVPJJNP-UHFFFAOYSA-N"), ("strange", "NOTAMOLECULEAT-UHFFFAOYSA-N")))
@@ -137,7 +147,7 @@ def test_a_wrong_argument_is_named(guess, message):
 
 def test_every_known_guess_passes_the_check():
     for guess in (*CLASSICAL, "pre-scf", "pre-scf:1", "projected:sto-3g", "previous", "converged", "exact-fit", "ml",
-                  "ml-unchecked"):
+                  "ml-density", "ml-density:linear-ace-1", "ml-unchecked"):
         check_guess(guess, PBE)
     assert [guesses.needs_converged(g) for g in ("converged", "exact-fit", "ml")] == [True, True, False]
 

@@ -136,7 +136,8 @@ def test_log_says_which_model_and_what_was_replaced(tmp_path):
     pyscf_mlguess.guess(mf)
     mol.stdout.flush()
     text = log.read_text()
-    for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for I", "non-local correlation left out"):
+    for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for I", "non-local correlation left out",
+                     "density of 1.00 exact exchange and 0.00 of the way to a triple-zeta basis"):
         assert expected in text
 
 

@@ -25,8 +25,9 @@ from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.solver import Design, Problem, geometric_mean, solve
 from pyscf_mlguess.training.targets import BASE, Target
 
-RIDGES = (1e-4, 1e-3, 1e-2)
+RIDGES = (1e-2, 1e-1, 1.0)
 _ITERATIONS = 60
+_SMALLEST_LOSS = 1e-6
 # One molecule in so many decides about the ridge.
 _CHECKED = 4
 # Elements of fewer atoms than this keep the plain damping.
@@ -47,23 +48,31 @@ def learn_response(model: LinearAce, labels: list[Label], targets: list[Target],
         pairs = list(tqdm(found, total=len(labels), desc="residuals", unit="mol", disable=not progress))
     cases = [_Case(target, target.difference[str(BASE)] - prediction, residual)
              for target, (prediction, residual) in zip(targets, pairs)]
+    # Every molecule counts by how much better or worse it gets, or the worst predictions would teach alone.
+    for case, loss in zip(cases, _problem(cases)[0].losses({})):
+        case.weight = float(1 / max(loss, _SMALLEST_LOSS))
     checked = cases[::_CHECKED]
     others = [case for index, case in enumerate(cases) if index % _CHECKED] or cases
-    losses = {"density": geometric_mean(_problem(checked, damping=0.0)[0].losses({})),
-              "damped": geometric_mean(_problem(checked)[0].losses({}))}
-    trials = {ridge: geometric_mean(_problem(checked, response=_solved(others, ridge))[0].losses({}))
-              for ridge in RIDGES}
+    losses = {"density": _left(checked, damping=0.0), "damped": _left(checked)}
+    trials = {ridge: _left(checked, response=_solved(others, ridge)) for ridge in RIDGES}
     ridge = min(trials, key=trials.get)
     return _solved(cases, ridge), losses | {"learned": trials[ridge], "ridge": ridge}
 
 
 @dataclass
 class _Case:
-    """A molecule's target, the error of its predicted density, and the residual of that density."""
+    """A molecule's target, the error of its predicted density, the residual of that density, and its weight."""
 
     target: Target
     error: np.ndarray
     residual: np.ndarray
+    weight: float = 1.0
+
+
+def _left(cases, **correction):
+    """Geometric mean of what is left of the losses."""
+    losses = _problem(cases, **correction)[0].losses({})
+    return geometric_mean(losses / [case.weight for case in cases])
 
 
 def _solved(cases, ridge):
@@ -106,5 +115,6 @@ def _problem(cases, damping=DAMPING, response=None):
     scales = {key: np.sqrt((m**2).mean(axis=0) * m.shape[1]) + 1e-12 for key, m in matrices.items()}
     design = Design({key: (m / scales[key]).astype(np.float32) for key, m in matrices.items()},
                     {key: np.stack(places[key]) for key in kept}, np.array(offsets))
-    return Problem(design, np.concatenate(left).astype(np.float32), [case.target.metric for case in cases]), scales
+    metrics = [case.weight * case.target.metric for case in cases]
+    return Problem(design, np.concatenate(left).astype(np.float32), metrics), scales
 
