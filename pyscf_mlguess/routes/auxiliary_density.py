@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from pyscf import lib
 from pyscf.scf import hf
 
 from pyscf_mlguess.adft import GRID_LEVEL, AuxiliaryProblem
@@ -63,7 +64,9 @@ def _answered(mf, problem, coefficients, potential, response, report):
 def output_density(mf: hf.SCF, problem: AuxiliaryProblem, coefficients: np.ndarray,
                    potential: SemilocalPotential) -> np.ndarray:
     """The fitted density (naux,) of the orbitals that the Fock matrix of ``coefficients`` gives."""
-    dm = _guess(mf, problem, coefficients, potential, RouteReport())[0]
+    # Breaking the spin symmetry is for the guess itself: it may move charge.
+    with lib.temporary_env(mf, init_guess_breaksym=0):
+        dm = _guess(mf, problem, coefficients, potential, RouteReport())[0]
     return problem.fit(np.asarray(dm if np.ndim(dm) == 2 else dm[0] + dm[1]))
 
 
