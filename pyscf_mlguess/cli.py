@@ -1,4 +1,4 @@
-"""The command line: mlguess demo | predict | info | label | select | train | bench | timing."""
+"""The command line: mlguess demo | predict | info | label | fragments | select | train | bench | timing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from pyscf_mlguess.benchmark import commands
 from pyscf_mlguess.console import cache_folder, clear_errors
-from pyscf_mlguess.labels.command import label
+from pyscf_mlguess.labels.command import fragments, label
 
 # Everything else is imported by the command that needs it, so that --help stays quick.
 
@@ -21,6 +21,7 @@ _Model = Annotated[Optional[str], typer.Option(help="Name or path of a model ins
 _DEMO_SET, _DEMO_BASIS, _DEMO_XC = "paracetamol", "def2-svp", "pbe"
 app.add_typer(commands.app, name="bench", help="Count SCF cycles from several guesses.")
 app.command()(label)
+app.command()(fragments)
 
 
 @app.command()

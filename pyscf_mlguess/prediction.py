@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pyscf import gto
 
-from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.shells import irrep_indices
+
+if TYPE_CHECKING:
+    from pyscf_mlguess.models.response import Response
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,12 @@
 import random
 
 import pytest
+from command_line import assert_clear_error, mlguess
 
 Chem = pytest.importorskip("rdkit.Chem")
+from pyscf_mlguess.benchmark.molecules import load_set  # noqa: E402
 from pyscf_mlguess.labels.fragments import random_fragment  # noqa: E402
+from pyscf_mlguess.training.split import molecule_key, split_of  # noqa: E402
 
 DRUG = "CCN(CC)CCOC(=O)c1ccc(NC(=O)C2CCCC2)cc1[N+](=O)[O-]"
 INDOLE = "c1ccc2[nH]ccc2c1CCO"
@@ -85,3 +88,31 @@ def test_aromatic_nitrogen_keeps_or_gets_its_hydrogen():
     assert indoles and all(has(mol, "[nH]1ccc2ccccc12") for mol in indoles)
     bare = fragments(METHYLPYRROLE, (5, 7))
     assert "c1cc[nH]c1" in bare and any(has(mol, "Cn1cccc1") for mol in bare.values())
+
+
+def test_a_list_of_fragments_holds_what_may_be_trained_on(tmp_path):
+    paracetamol = load_set("paracetamol")[0][0].smiles
+    (tmp_path / "large.smi").write_text(f"{DRUG} drug\n{INDOLE}\nCC(=O)Nc1ccc(O)cc1CC[NH2+]CC[NH3+]\n")
+    (tmp_path / "known.smi").write_text("CCO ethanol\n")
+    result = mlguess("fragments", tmp_path / "large.smi", "--output", tmp_path / "all.smi", "--heavy-atoms", "2,12",
+                     "--exclude", tmp_path / "known.smi", "--count", 60)
+    assert result.exit_code == 0, result.output
+    lines = [line.split() for line in (tmp_path / "all.smi").read_text().splitlines()]
+    assert f"wrote {len(lines)} fragments" in result.output and 10 < len(lines) <= 60
+    keys = [molecule_key(smiles) for smiles, _ in lines]
+    assert len(set(keys)) == len(keys) and not {molecule_key("CCO"), molecule_key(paracetamol)} & set(keys)
+    for smiles, _ in lines:
+        assert split_of(smiles) == "train" and 2 <= Chem.MolFromSmiles(smiles).GetNumAtoms() <= 12
+        assert abs(Chem.GetFormalCharge(Chem.MolFromSmiles(smiles))) <= 1
+
+    again = mlguess("fragments", tmp_path / "large.smi", "--output", tmp_path / "few.smi", "--count", 3)
+    assert again.exit_code == 0 and len((tmp_path / "few.smi").read_text().splitlines()) == 3
+
+
+def test_fragments_of_nothing_are_an_error(tmp_path):
+    (tmp_path / "bad.smi").write_text("nonsense\n")
+    (tmp_path / "empty.smi").write_text("\n")
+    for name, message, options in (("bad", "cannot read the SMILES", ()), ("empty", "no SMILES", ()),
+                                   ("bad", "--heavy-atoms '9,3'", ("--heavy-atoms", "9,3"))):
+        assert_clear_error(mlguess("fragments", tmp_path / f"{name}.smi", "--output", tmp_path / "out.smi", *options),
+                           message)

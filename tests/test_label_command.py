@@ -74,6 +74,14 @@ def test_started_again_it_does_what_is_missing_only(label, inputs, tmp_path, mon
     assert set(map(frozenset, read_levels(tmp_path / "labels.h5").values())) == {frozenset(("hf/sto-3g", "hf/6-31g"))}
 
 
+def test_bonds_are_stretched(label, tmp_path):
+    (tmp_path / "some.xyz").write_text(WATER)
+    assert label(tmp_path / "some.xyz", "--stretch", "0.25").exit_code == 0
+    (found,) = read_labels(tmp_path / "labels.h5")
+    lengths = np.linalg.norm(found.positions[1:] - found.positions[0], axis=1)
+    assert max(lengths) == pytest.approx(1.25 * min(lengths), rel=1e-5)
+
+
 def test_molecules_of_labels_get_further_levels(label, tmp_path):
     (tmp_path / "some.xyz").write_text(WATER + WATER.replace("charge=0", "name=other"))
     assert label(tmp_path / "some.xyz", "--displace", "0.03,0.08").exit_code == 0
@@ -161,6 +169,7 @@ def test_wrong_input_is_said_before_anything_runs(tmp_path, monkeypatch):
     error("unknown method 'full'", options=("--method", "full"))
     error("--displace '0;0.1'", options=("--displace", "0;0.1"))
     error("--displace '-1'", options=("--displace", "-1"))
+    error("--stretch '2'", options=("--stretch", "2"))
     error("--jobs and --slurm exclude each other", options=("--jobs", 2, "--slurm", 2))
     assert not output.exists() and not Path(f"{output}.parts").exists()
 

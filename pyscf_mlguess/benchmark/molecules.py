@@ -64,12 +64,17 @@ def has_core_potential(symbol: str, basis: str) -> bool:
     return basis.lower().startswith("def2") and charge(symbol) > _LAST_ALL_ELECTRON_DEF2
 
 
+def shipped_sets() -> dict[str, Path]:
+    """Name and file of each benchmark set of the package."""
+    return {path.stem: path for path in sorted(_SETS.glob("*.xyz"))}
+
+
 def load_set(name_or_path: str | Path) -> tuple[list[Molecule], list[MoleculeFileError]]:
     """The molecules of a shipped set (``qm9_size``) or of a file, and the errors of those that cannot be read.
 
     Raises FileNotFoundError, and MoleculeFileError as ``read_molecules``.
     """
-    shipped = {path.stem: path for path in sorted(_SETS.glob("*.xyz"))}
+    shipped = shipped_sets()
     path = shipped.get(str(name_or_path), Path(name_or_path))
     if not path.is_file():
         raise FileNotFoundError(f"no molecule file {str(path)!r}; the shipped sets are {', '.join(shipped)}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pyscf import dft, scf
 from pyscf.data.elements import ELEMENTS, charge
 from pyscf.data.nist import BOHR
+from pyscf.data.radii import COVALENT
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial.distance import pdist, squareform
 
 from pyscf_mlguess import gate
 from pyscf_mlguess.adft import AuxiliaryProblem
@@ -24,6 +26,8 @@ _GRID_LEVEL = 1
 _CONV_TOL, _CONV_TOL_GRAD = 1e-8, 1e-5
 # The cheap problem's solution counts as converged below this gradient (Eh).
 _CHEAP_GRADIENT = 2e-3
+# Atoms nearer than this many sums of covalent radii are bonded.
+_BONDED = 1.25
 # Electrons that stored orbitals may hold too many or too few: more means another basis, or another molecule.
 _ELECTRONS = 1e-3
 
@@ -57,7 +61,7 @@ class Label:
 
     positions: (natm, 3) float32, bohr; the calculations were made at exactly these.
     coefficients: {level: (naux,) float32}, Coulomb-fitted, PySCF's auxiliary order.
-    gradients: {level: norm of the orbital gradient, Eh}.  seconds: CPU time of it all.
+    gradients: {level: norm of the orbital gradient, Eh}.
     """
 
     name: str
@@ -67,13 +71,36 @@ class Label:
     positions: np.ndarray
     coefficients: dict[str, np.ndarray]
     gradients: dict[str, float] = field(default_factory=dict)
-    seconds: float = 0.0
 
 
 def displaced(molecule: Molecule, sigma: float) -> Molecule:
     """Every coordinate moved by Gaussian noise of standard deviation ``sigma`` (angstrom), fixed by the molecule."""
     rng = np.random.default_rng(int(molecule.fingerprint, 16))
     positions = np.array(molecule.positions) + sigma * rng.normal(size=(len(molecule.symbols), 3))
+    return replace(molecule, positions=tuple(map(tuple, positions.tolist())))
+
+
+def stretched(molecule: Molecule, share: float) -> Molecule:
+    """One bond that is in no ring, picked by the molecule, lengthened by ``share`` of itself (0.2: a fifth).
+
+    The smaller part moves.  Unchanged where ``share`` is 0 and where there is no such bond.
+    """
+    positions = np.array(molecule.positions)
+    radii = np.array([COVALENT[charge(symbol)] for symbol in molecule.symbols]) * BOHR
+    bonded = squareform(pdist(positions)) < _BONDED * (radii[:, None] + radii)
+    candidates = []
+    for first, second in np.argwhere(np.triu(bonded, 1)) if share else ():
+        rest = bonded.copy()
+        rest[first, second] = rest[second, first] = False
+        part = connected_components(rest)[1]
+        if part[first] != part[second]:
+            candidates.append((first, second, part))
+    if not candidates:
+        return molecule
+    first, second, part = candidates[int(molecule.fingerprint, 16) % len(candidates)]
+    if (part == part[first]).sum() < (part == part[second]).sum():
+        first, second = second, first
+    positions[part == part[second]] += share * (positions[second] - positions[first])
     return replace(molecule, positions=tuple(map(tuple, positions.tolist())))
 
 
@@ -84,7 +111,6 @@ def calculate(molecule: Molecule, levels: list[Level], method: str = "cheap") ->
         squared error of free atoms; "scf" the density-fitted SCF itself (two-level), five times dearer.
     Each level starts from the one before if that has the same basis.  Raises LabelError.
     """
-    begun = time.process_time()
     if molecule.multiplicity != 1:
         raise LabelError(f"multiplicity {molecule.multiplicity}: only closed shells are labelled")
     # Rounded first, so that what is stored is what was calculated.
@@ -104,7 +130,6 @@ def calculate(molecule: Molecule, levels: list[Level], method: str = "cheap") ->
         dm, gradient = _solve_cheap(mf, dm, level) if method == "cheap" else _solve(mf, dm, level)
         label.coefficients[str(level)] = problem.fit(dm).astype(np.float32)
         label.gradients[str(level)] = gradient
-    label.seconds = time.process_time() - begun
     return label
 
 
@@ -113,7 +138,6 @@ def label_of_orbitals(entry: ReferenceEntry, basis: str) -> Label:
 
     Raises LabelError where the orbitals are not those of the molecule in that basis.
     """
-    begun = time.process_time()
     molecule = molecule_of(entry)
     label = Label(entry.name, entry.smiles, entry.charge, entry.numbers, entry.positions.astype(np.float32), {})
     for name, orbitals in entry.orbitals.items():
@@ -126,7 +150,6 @@ def label_of_orbitals(entry: ReferenceEntry, basis: str) -> Label:
         if not abs(electrons - mol.nelectron) < _ELECTRONS:
             raise LabelError(f"{level}: the orbitals hold {electrons:.3f} electrons, not {mol.nelectron}")
         label.coefficients[str(level)] = AuxiliaryProblem(mol).fit(dm).astype(np.float32)
-    label.seconds = time.process_time() - begun
     return label
 
 

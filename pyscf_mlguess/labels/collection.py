@@ -67,7 +67,7 @@ class Collection:
         unfinished = path.with_suffix(f".{os.getpid()}")
         with open(unfinished, "wb") as file:
             np.savez(file, name=label.name, smiles=label.smiles, charge=label.charge, numbers=label.numbers,
-                     positions=label.positions, seconds=label.seconds,
+                     positions=label.positions,
                      **{_LEVEL + level: values for level, values in label.coefficients.items()},
                      **{_GRADIENT + level: value for level, value in label.gradients.items()})
         os.replace(unfinished, path)
@@ -114,7 +114,6 @@ def _read_part(path):
             gradients = {key.removeprefix(_GRADIENT): float(part[key]) for key in part.files
                          if key.startswith(_GRADIENT)}
             return Label(str(part["name"]), str(part["smiles"]), int(part["charge"]), part["numbers"],
-                         part["positions"], {level: part[_LEVEL + level] for level in levels}, gradients,
-                         float(part["seconds"]))
+                         part["positions"], {level: part[_LEVEL + level] for level in levels}, gradients)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -1,4 +1,4 @@
-"""The command mlguess label."""
+"""The commands mlguess label and mlguess fragments."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def label(
     displace: Annotated[str, typer.Option(
         help="Standard deviations (angstrom) of Gaussian noise on the geometries of .smi and xyz files, separated by "
              "commas; every molecule gets one of them.")] = "0",
+    stretch: Annotated[str, typer.Option(
+        help="Lengthenings of one bond (0.2: by a fifth) of molecules of .smi and xyz files, in the same way.")] = "0",
     method: Annotated[str, typer.Option(
         help="cheap: the cheap problem's solution; scf: the density-fitted SCF's, five times dearer.")] = "cheap",
     orbital_basis: Annotated[str, typer.Option(
@@ -41,11 +43,14 @@ def label(
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} exclude each other")
         try:
+            from pyscf_mlguess.labels.inputs import Settings
             from pyscf_mlguess.labels.production import produce
             from pyscf_mlguess.labels.workers import connected
         except ModuleNotFoundError as error:
             raise ValueError(f"labels need {error.name}: pip install 'pyscf-mlguess[train]'") from None
-        settings = _settings(level or ["pbe/def2-svp"], method, displace, orbital_basis)
+        settings = Settings(
+            _levels(level or ["pbe/def2-svp"], orbital_basis), _method(method), _numbers("--displace", displace),
+            _numbers("--stretch", stretch), orbital_basis)
         workers = connected(jobs or 1, scheduler, slurm)
         try:
             labels, failures = produce(inputs, output, settings, workers, retry_failed)
@@ -55,24 +60,74 @@ def label(
         typer.echo(f"{output} holds {labels} labelled molecules and {failures} failures")
 
 
-def _settings(levels, method, displace, orbital_basis):
+def fragments(
+    molecules: Annotated[Path, typer.Argument(help="Large molecules, a .smi file.")],
+    output: Annotated[Path, typer.Option(help="File of SMILES to write, for mlguess select and label.")],
+    count: Annotated[int, typer.Option(min=1, help="How many fragments.")] = 100,
+    heavy_atoms: Annotated[str, typer.Option(help="Fewest and most heavy atoms.")] = "5,11",
+    exclude: Annotated[Optional[list[Path]], typer.Option(
+        help="Repeatable: .smi files of molecules to leave out. Always left out: molecules of the benchmark sets "
+             "and of the validation and test split.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random choice.")] = 0,
+) -> None:
+    """Cut small molecules to train on out of large ones, at single bonds outside rings."""
+    with clear_errors():
+        try:
+            fewest, most = map(int, heavy_atoms.split(","))
+        except ValueError:
+            fewest, most = 0, 0
+        if not 0 < fewest <= most:
+            raise ValueError(f"--heavy-atoms {heavy_atoms!r}: expected two numbers, fewest first, such as 5,11")
+        smiles, excluded = _smiles(molecules), _benchmark_keys()
+        from pyscf_mlguess.labels.fragments import random_fragments
+        from pyscf_mlguess.training.split import molecule_key
+
+        excluded |= {molecule_key(each) for path in exclude or () for each in _smiles(path)}
+        found = list(random_fragments(smiles, (fewest, most), count, excluded, seed))
+        output.write_text("".join(f"{each} {output.stem}{index}\n" for index, each in enumerate(found)))
+    typer.echo(f"wrote {len(found)} fragments to {output}")
+
+
+def _smiles(path):
+    from pyscf_mlguess.benchmark.smiles import smi_lines
+    from pyscf_mlguess.training.split import parse_smiles
+
+    found = [fields[0] for _, fields in smi_lines(path)]
+    if not found:
+        raise ValueError(f"{path}: no SMILES in the file")
+    parse_smiles(found[0])  # says so where RDKit is missing
+    return found
+
+
+def _benchmark_keys():
+    from pyscf_mlguess.benchmark.molecules import load_set, shipped_sets
+
+    return {molecule.inchikey for name in shipped_sets() for molecule in load_set(name)[0]} - {""}
+
+
+def _levels(texts, orbital_basis):
     from pyscf_mlguess.benchmark.protocol import Protocol
     from pyscf_mlguess.labels.calculation import Level
-    from pyscf_mlguess.labels.inputs import METHODS, Settings
 
-    parsed = tuple(dict.fromkeys(map(Level.parse, levels)))
+    parsed = tuple(dict.fromkeys(map(Level.parse, texts)))
     for each in (*parsed, Level("hf", orbital_basis)):
         Protocol(xc=each.xc, basis=each.basis).check()
-    if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}; there are {', '.join(METHODS)}")
-    return Settings(parsed, method, _displacements(displace), orbital_basis)
+    return parsed
 
 
-def _displacements(text):
+def _method(name):
+    from pyscf_mlguess.labels.inputs import METHODS
+
+    if name not in METHODS:
+        raise ValueError(f"unknown method {name!r}; there are {', '.join(METHODS)}")
+    return name
+
+
+def _numbers(option, text):
     try:
         values = tuple(map(float, text.split(",")))
     except ValueError:
         values = (-1.0,)
     if not all(0 <= value < 1 for value in values):
-        raise ValueError(f"--displace {text!r}: expected numbers of angstrom, from 0 to below 1, such as 0,0.03,0.08")
+        raise ValueError(f"{option} {text!r}: expected numbers from 0 to below 1, such as 0,0.03,0.08")
     return values

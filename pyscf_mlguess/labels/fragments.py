@@ -8,10 +8,38 @@ no ring, no multiple bond and no charged group is ever cut.
 from __future__ import annotations
 
 import random
+from collections.abc import Collection, Iterator
 
 from rdkit import Chem
 
-from pyscf_mlguess.training.split import parse_smiles
+from pyscf_mlguess.training.split import molecule_key, parse_smiles, split_of
+
+# Draws for every fragment that is wanted, before no more are expected.
+_DRAWS = 50
+
+
+def random_fragments(smiles: list[str], heavy_atoms: tuple[int, int], count: int, excluded: Collection[str] = (),
+                     seed: int = 0) -> Iterator[str]:
+    """At most ``count`` distinct molecules to train on: closed shells of charge -1 to 1, of the training split.
+
+    excluded: InChIKeys (``molecule_key``) of molecules that are not wanted.  Raises ValueError for a SMILES that
+    cannot be read.
+    """
+    rng = random.Random(seed)
+    seen, found = set(excluded), 0
+    for _ in range(_DRAWS * count):
+        if found == count:
+            return
+        fragment = random_fragment(rng.choice(smiles), heavy_atoms, rng)
+        if fragment is None:
+            continue
+        mol, key = parse_smiles(fragment), molecule_key(fragment)
+        open_shell = any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms())
+        if key in seen or open_shell or abs(Chem.GetFormalCharge(mol)) > 1 or split_of(fragment) != "train":
+            continue
+        seen.add(key)
+        found += 1
+        yield fragment
 
 
 def random_fragment(smiles: str, heavy_atoms: tuple[int, int], rng: random.Random) -> str | None:

@@ -23,6 +23,7 @@ from pyscf_mlguess.labels.calculation import (
     label_of_orbitals,
     level_of_orbitals,
     molecule_of,
+    stretched,
 )
 from pyscf_mlguess.labels.storage import Failure, is_label_file, read_labels, read_summary
 from pyscf_mlguess.training.reference import ReferenceEntry, read_entry, read_names
@@ -36,12 +37,14 @@ class Settings:
     """What is calculated for every molecule.
 
     levels: to converge.  method: ``calculation.calculate``'s.  displacements: standard deviations (angstrom) of
-        which every molecule from a .smi or xyz file gets one.  orbital_basis: that of stored orbitals.
+        which every molecule from a .smi or xyz file gets one.  stretches: lengthenings of a bond, in the same way.
+    orbital_basis: that of stored orbitals.
     """
 
     levels: tuple[Level, ...]
     method: str = "cheap"
     displacements: tuple[float, ...] = (0.0,)
+    stretches: tuple[float, ...] = (0.0,)
     orbital_basis: str = "def2-svp"
 
 
@@ -100,8 +103,9 @@ def read_tasks(path: str | Path, settings: Settings) -> Iterator[Task | Failure]
                 yield Failure(f"{Path(path).name}, line {index + 1}", "", reason)
             else:
                 number = int(entry.fingerprint, 16)
-                sigma = settings.displacements[number % len(settings.displacements)]
-                yield _task(_identified(displaced(entry, sigma)), settings)
+                turn, number = divmod(number, len(settings.displacements))
+                moved = stretched(entry, settings.stretches[turn % len(settings.stretches)])
+                yield _task(_identified(displaced(moved, settings.displacements[number])), settings)
 
 
 def _kind(path):

@@ -77,6 +77,8 @@ def _left(cases, **correction):
 
 def _solved(cases, ridge):
     problem, scales = _problem(cases)
+    if not scales:
+        return Response({})
     weights = solve(problem, ridge, _ITERATIONS, progress=False)
     return Response({key: matrix / scales[key] for key, matrix in weights.items()})
 

@@ -20,20 +20,21 @@ from pyscf_mlguess.training.dataset import fit_all_features, make_design
 
 # A label costs as the square of the number of atoms, about.
 _COST_EXPONENT = 2.0
+# Leading features of one, two and more neighbours that are looked at.
+_KEEP = (30, 50, 50)
 # lambda, as a share of the mean squared feature of the training set times its number of atoms.
 _RIDGE = 1e-5
 
 
 def choose(candidates: list[Molecule], labels: list[Label], count: int, settings: AceSettings = AceSettings(),
-           keep: tuple[int, int, int] = (30, 50, 50), progress: bool = True) -> list[Molecule]:
+           progress: bool = True) -> list[Molecule]:
     """``count`` of the candidates, the most wanted first.
 
-    labels: what a model is or will be trained on.  keep: leading features of one, two and more neighbours that are
-    looked at.  Candidates with an element that no label has come last.
+    labels: what a model is or will be trained on.  Candidates with an element that no label has come last.
     """
     known = [Structure.from_mol(_mol(label)) for label in labels]
     features = fit_all_features(known, settings)
-    design, contractions = make_design(known, features, settings, keep=keep)
+    design, contractions = make_design(known, features, settings, keep=_KEEP)
     grams = {key: (rows.T @ rows).astype(float) for key, rows in design.features.items()}
     inverses = {key: np.linalg.inv(gram + _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)))
                 for key, gram in grams.items()}

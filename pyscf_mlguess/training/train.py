@@ -45,8 +45,9 @@ SIZES = {
     "medium": (AceSettings(radial=8, channels=(10, 9, 7, 6, 4), invariants=8, factors=30), (60, 160, 160)),
     "full": (AceSettings(), (80, 300, 300)),
 }
-# Molecules kept from the first model, to learn the response and the ridge from its errors on them.
+# Molecules kept from the first model, to learn the response from its errors on them.
 UNSEEN = 200
+_FEWEST = 4
 
 
 @dataclass
@@ -75,7 +76,8 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     molecules: train on so many only; smaller subsets are parts of larger ones.  Molecules whose SMILES
     fall into the validation or test split (``split_of``) are not trained on.  A first model, trained without ``UNSEEN``
     molecules, chooses the ridge (lowest geometric mean of the validation losses) and shows the errors from which the
-    response is learned; the second is trained on all.  Returns the path of the ``.safetensors``.
+    response is learned; the second is trained on all.  Returns the path of the ``.safetensors``.  Raises ValueError for
+    an unknown size and for labels too few.
     """
     labels = list(labels)
     if size not in SIZES:
@@ -86,6 +88,10 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     if molecules:
         kept = _subset({label.smiles for label in chosen["train"]}, molecules)
         chosen["train"] = [label for label in chosen["train"] if label.smiles in kept]
+    for part, fewest in (("train", _FEWEST), ("validation", 1)):
+        if len({label.smiles for label in chosen[part]}) < fewest:
+            raise ValueError(f"{len(chosen[part])} geometries with {BASE} fall into the {part} split of these labels; "
+                             f"training needs at least {fewest} molecules there")
     for part in chosen.values():
         prepare_metrics(part, cache, jobs, progress)
     training, validation = (load_targets(cache, part, progress) for part in chosen.values())
