@@ -12,7 +12,7 @@ from functools import cached_property
 
 import numpy as np
 import scipy.linalg
-from pyscf import dft, gto, lib
+from pyscf import df, dft, gto, lib
 from pyscf.gto.eval_gto import BLKSIZE, make_screen_index
 from pyscf.scf import _vhf, jk
 
@@ -36,16 +36,20 @@ class AuxiliaryProblem:
     auxmol: the same atoms with the auxiliary basis, spherical.
     with_df: PySCF density-fitting object whose three-centre tensor is used (and built) where its
         auxiliary basis is the same.
+    hold: keep the three-centre integrals from the first contraction to the next, where they take no more than half of
+        the memory that ``mol.max_memory`` leaves; pays from three contractions on.
     negative_electrons: electrons in regions of negative density, of the last density that met the grid.
     """
 
     negative_electrons = 0.0
 
-    def __init__(self, mol: gto.Mole, auxmol: gto.Mole | None = None, grid_level: int = GRID_LEVEL, with_df=None):
+    def __init__(self, mol: gto.Mole, auxmol: gto.Mole | None = None, grid_level: int = GRID_LEVEL, with_df=None,
+                 hold: bool = False):
         self.mol = mol
         self.auxmol = auxmol if auxmol is not None else auxiliary_mole(mol)
         self.grid_level = grid_level
         self._with_df = with_df
+        self._hold = hold
 
     @cached_property
     def _metric_factor(self):
@@ -65,7 +69,16 @@ class AuxiliaryProblem:
         """Electrons in each auxiliary function, the integral of P over space, shape (naux,)."""
         return function_integrals(self.auxmol)
 
-    # -- three-centre contractions, integral-direct: nothing of size naux x nao^2 is ever held --
+    # -- three-centre contractions, integral-direct unless the integrals are held --
+
+    @cached_property
+    def _held(self) -> np.ndarray | None:
+        """(ij|P) of the packed lower triangle, (nao (nao + 1) / 2, naux)."""
+        pairs = self.mol.nao * (self.mol.nao + 1) // 2
+        left_mb = self.mol.max_memory - lib.current_memory()[0]
+        if not self._hold or 8e-6 * pairs * self._contraction_auxmol.nao > left_mb / 2:
+            return None
+        return df.incore.aux_e2(self.mol, self._contraction_auxmol, aosym="s2ij")
 
     @cached_property
     def _direct(self):
@@ -99,9 +112,11 @@ class AuxiliaryProblem:
         """sum_P (ij|P) x_P in the user's AO basis, shape (nao, nao), for x of shape (naux,)."""
         if self._shared_tensor is not None:
             return self._potential_from_tensor(vector)
-        opt, both = self._direct
         if self._to_cartesian is not None:
             vector = self._to_cartesian @ vector
+        if self._held is not None:
+            return lib.unpack_tril(self._held @ vector)
+        opt, both = self._direct
         nbas, nboth = self.mol.nbas, self.mol.nbas + self._contraction_auxmol.nbas
         loc = self._contraction_auxmol.ao_loc
         # This prescreening wants the largest coefficient of each auxiliary shell.
@@ -134,6 +149,9 @@ class AuxiliaryProblem:
 
     def project(self, dm: np.ndarray) -> np.ndarray:
         """(P|D) = sum_ij (ij|P) D_ij, shape (naux,), for a symmetric D of shape (nao, nao)."""
+        if self._held is not None:
+            vector = lib.pack_tril(2 * dm - np.diag(np.diag(dm))) @ self._held
+            return vector if self._to_cartesian is None else self._to_cartesian.T @ vector
         opt, both = self._direct
         nbas, nboth = self.mol.nbas, self.mol.nbas + self._contraction_auxmol.nbas
         dm = np.asarray(dm, order="C")

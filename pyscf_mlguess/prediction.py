@@ -23,28 +23,29 @@ class AuxiliaryDensity:
         own units, components in the package's order (see ``shells``); {} for an atom that the
         model does not know, which stays a free atom.
     novelty: (natm,) how far each atom's features lie outside the training range (1: at its edge).
-    response: corrects the density from the one that its own Fock matrix gives back; None where nothing was learned.
+    responses: correct the density one after the other, each from the density that the Fock matrix before gives back.
     """
 
     auxbasis: str
     blocks: list[dict[int, np.ndarray]]
     novelty: np.ndarray
-    response: Response | None = None
+    responses: tuple[Response, ...] = ()
 
     def assemble(self, auxmol: gto.Mole) -> np.ndarray:
         """Coefficients in the order of ``auxmol``, shape (naux,).
 
-        Raises ValueError when ``auxmol`` has other atoms or too few functions.
+        An atom whose core no potential replaces has steep functions before those of ``blocks``; they get none of the
+        difference.  Raises ValueError when ``auxmol`` has other atoms or too few functions.
         """
         if auxmol.natm != len(self.blocks):
             raise ValueError(f"prediction for {len(self.blocks)} atoms, auxiliary molecule has {auxmol.natm}")
         coefficients = np.zeros(auxmol.nao)
         for atom, (block, layout) in enumerate(zip(self.blocks, irrep_indices(auxmol))):
             for l, values in block.items():
-                if l not in layout or layout[l].shape != values.shape:
+                if l not in layout or len(layout[l]) < len(values):
                     raise ValueError(f"atom {atom}: prediction of shape {values.shape} for l = {l} does not fit "
                                      f"the auxiliary basis {self.auxbasis}")
-                coefficients[layout[l]] = values
+                coefficients[layout[l][len(layout[l]) - len(values):]] = values
         return coefficients
 
     @classmethod

@@ -1,16 +1,18 @@
 import numpy as np
 import pytest
 from conftest import ao_rotation
-from pyscf import df, dft, gto, scf
+from pyscf import df, dft, gto, lib, scf
 
 from pyscf_mlguess.adft import AuxiliaryProblem
 from pyscf_mlguess.functional import SemilocalPotential
 
 
+@pytest.mark.parametrize("hold", [False, True])
 @pytest.mark.parametrize("cart", [False, True])
-def test_contractions_are_the_three_centre_integrals_every_time(cart):
+def test_contractions_are_the_three_centre_integrals_every_time(cart, hold):
     mol = gto.M(atom="C 0 0 0; O 0.1 0.2 1.2; H 0.9 -0.3 -0.5", basis="6-31g*", cart=cart, spin=1, verbose=0)
-    problem = AuxiliaryProblem(mol)
+    problem = AuxiliaryProblem(mol, hold=hold)
+    assert (problem._held is not None) == hold
     exact = df.incore.aux_e2(mol, problem._contraction_auxmol)
     if cart:
         exact = exact @ problem.auxmol.cart2sph_coeff(normalized="sp")
@@ -21,6 +23,12 @@ def test_contractions_are_the_three_centre_integrals_every_time(cart):
         dm = dm + dm.T
         assert problem.potential_matrix(vector) == pytest.approx(exact @ vector, abs=1e-9)
         assert problem.project(dm) == pytest.approx(np.einsum("ijp,ij->p", exact, dm), abs=1e-9)
+
+
+def test_integrals_are_held_only_where_there_is_memory(formamide):
+    small = formamide.copy()
+    small.max_memory = lib.current_memory()[0] + 1
+    assert AuxiliaryProblem(small, hold=True)._held is None
 
 
 def test_shared_tensor_gives_the_same_matrix(formamide):

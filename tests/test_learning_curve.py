@@ -22,7 +22,8 @@ def models(tmp_path):
             shutil.copy(CHECKPOINTS / (available()[0] + suffix), paths[name].with_suffix(suffix))
         card = json.loads(paths[name].with_suffix(".json").read_text())
         card["training"] = {"size": "full", "molecules": molecules, "weights": 12345,
-                            "validation_loss": {"base": loss}, "response": {"learned": loss / 10}}
+                            "validation_loss": {"base": loss},
+                            "responses": {"losses": {"density": loss, "step 1": loss / 10}}}
         paths[name].with_suffix(".json").write_text(json.dumps(card))
     return paths
 

@@ -59,8 +59,9 @@ CASES = {
     "meta-GGA": lambda: dft.RKS(molecule(), xc="r2scan"),
     "range separation": lambda: dft.RKS(molecule(), xc="camb3lyp"),
     "ghost atoms": lambda: scf.RHF(molecule(AMMONIA + "; Ghost-He 0 0 2.5")),
-    "ECP and an unknown element": lambda: scf.RHF(
-        molecule(IODOMETHANE, ecp="def2-svp")),
+    "ECP": lambda: scf.RHF(molecule(IODOMETHANE, ecp="def2-svp")),
+    "iodine with its core": lambda: scf.RHF(molecule(IODOMETHANE, basis="sto-3g")),
+    "unknown element": lambda: scf.RHF(molecule(IODOMETHANE.replace("I ", "Se "))),
     "small anion": lambda: dft.RKS(molecule("O 0 0 0; H 0 0 0.97", charge=-1), xc="pbe"),
     "anion": lambda: scf.RHF(molecule("C 0 0 0.31; O 1.13 0 -0.21; O -1.13 0 -0.21; H 0 0 1.44", charge=-1)),
 }
@@ -95,6 +96,17 @@ def test_exact_fit_stays_within_the_routes_ceiling():
     again = dft.RKS(molecule(), xc="pbe").density_fit()
     again.kernel(dm0=exact_fit_guess(mf, mf.make_rdm1()))
     assert again.cycles <= mf.cycles - 3 and again.e_tot == pytest.approx(mf.e_tot, abs=1e-8)
+
+
+def test_a_density_whose_fock_matrix_gives_back_another_one_is_left_as_it_is():
+    mf = dft.RKS(molecule("H 0 0 0; H 0 0 3.5"), xc="pbe")
+    guess = np.asarray(pipeline.initial_density_matrix(mf))
+    with pipeline.density_alone():
+        assert np.array_equal(guess, np.asarray(pipeline.initial_density_matrix(mf)))
+    near = dft.RKS(molecule("H 0 0 0; H 0 0 0.9"), xc="pbe")
+    guess = np.asarray(pipeline.initial_density_matrix(near))
+    with pipeline.density_alone():
+        assert not np.allclose(guess, np.asarray(pipeline.initial_density_matrix(near)), atol=1e-6)
 
 
 @pytest.mark.parametrize("breaksym", [0, 1, "mix"])

@@ -3,7 +3,7 @@ import pytest
 from conftest import ao_rotation
 
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole
-from pyscf_mlguess.models.response import DAMPING, Response
+from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import element_numbers
 
@@ -13,7 +13,7 @@ def learned(formamide):
     """A random response for the elements of formamide."""
     rng = np.random.default_rng(5)
     numbers, layouts = element_numbers(formamide), irrep_indices(auxiliary_mole(formamide))
-    return Response({(int(z), l): rng.normal(size=(len(index), 2 * len(index)))
+    return Response(0.4, {(int(z), l): rng.normal(size=(len(index), 2 * len(index)))
                      for z, layout in zip(numbers, layouts) for l, index in layout.items()})
 
 
@@ -43,10 +43,11 @@ def test_the_correction_does_not_depend_on_the_order_of_atoms(formamide, learned
     assert found == pytest.approx(expected, abs=1e-10 * np.abs(expected).max())
 
 
-def test_elements_that_were_not_learned_are_damped(formamide, learned):
+def test_elements_that_were_not_learned_take_the_plain_factor(formamide, learned):
     residual = np.random.default_rng(8).normal(size=auxiliary_mole(formamide).nao)
-    assert correction(formamide, Response({}), residual) == pytest.approx(DAMPING * residual)
-    without = Response({key: matrix for key, matrix in learned.matrices.items() if key[0] != 8})
-    difference = correction(formamide, without, residual) - DAMPING * residual
+    assert correction(formamide, Response(0.3), residual) == pytest.approx(0.3 * residual)
+    without = Response(0.4, {key: matrix for key, matrix in learned.matrices.items() if key[0] != 8})
+    found = correction(formamide, without, residual)
     start, stop = auxiliary_mole(formamide).aoslice_by_atom()[1, 2:]
-    assert np.all(difference[start:stop] == 0) and np.all(np.abs(difference[:start]).sum() > 0)
+    assert np.array_equal(found[start:stop], 0.4 * residual[start:stop])
+    assert np.array_equal(found[:start], correction(formamide, learned, residual)[:start])

@@ -153,10 +153,10 @@ def test_a_density_is_corrected_by_what_its_fock_matrix_gives_back(labels):
     free = free_atom_coefficients(problem.auxmol)
     wrong = exact + 0.1 * (free - exact)
     residual = output_density(mf, problem, wrong, potential) - wrong
-    damped = response.Response({}).correction(label.numbers, problem.auxmol, residual, problem.metric)
+    damped = response.Response(0.3).correction(label.numbers, problem.auxmol, residual, problem.metric)
     before, after = (d @ problem.metric @ d for d in (wrong - exact, wrong + damped - exact))
     assert after < 0.5 * before
-    prediction = response_prediction(wrong - free, problem.auxmol, response.Response({}))
+    prediction = response_prediction(wrong - free, problem.auxmol, response.Response(0.3))
     plain, answered = (np.asarray(predicted_guess(mf, prediction, potential, answer=answer)[0]) for answer in (0, 1))
     converged = mf.density_fit().run(conv_tol=1e-10).make_rdm1()
     assert np.linalg.norm(answered - converged) < 0.7 * np.linalg.norm(plain - converged)
@@ -167,4 +167,4 @@ def response_prediction(coefficients, auxmol, learned):
 
     from pyscf_mlguess.prediction import AuxiliaryDensity
 
-    return replace(AuxiliaryDensity.split("def2-universal-jkfit", coefficients, auxmol), response=learned)
+    return replace(AuxiliaryDensity.split("def2-universal-jkfit", coefficients, auxmol), responses=(learned,))

@@ -62,7 +62,7 @@ def _point(model, guesses):
               for guess, pairs in guesses.items()}
     ratios = {guess: bootstrap(*both.T)[0] for guess, both in cycles.items()}
     return Point(training["size"], training["molecules"], training["weights"], training["validation_loss"]["base"],
-                 training["response"]["learned"], max(map(len, guesses.values())), ratios)
+                 list(training["responses"]["losses"].values())[-1], max(map(len, guesses.values())), ratios)
 
 
 def markdown(points: list[Point]) -> str:

@@ -87,6 +87,7 @@ SUITES: dict[str, tuple[Part, ...]] = {
         *(Part(name, _PBE, _ALONE, limit=8) for name in ("ions", "distorted", "radicals")),
         Part("drug_like", _PBE, _ALONE, limit=6),
         Part("qm9_size", replace(_PBE, basis="def2-tzvp"), _ALONE, limit=8),
+        *(Part("qm9_size", replace(_PBE, xc=xc), _ALONE, limit=8) for xc in ("b3lyp", "hf")),
         Part("drug_like", replace(_PBE, basis="def2-tzvp"), ("minao", LEARNED), limit=3, atoms=34),
         Part("large", _PBE, ("minao", LEARNED), limit=2),
     ),

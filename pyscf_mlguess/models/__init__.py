@@ -16,8 +16,8 @@ from pathlib import Path
 from pyscf_mlguess.models.linear_ace import LinearAce
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-FORMAT = 2
-_OLDEST_FORMAT = 1
+FORMAT = 3
+_UPGRADED = 1
 FAMILIES = {"linear-ace": LinearAce}
 
 
@@ -77,7 +77,7 @@ def _load(path: Path, pinned: str | None):
                              "the file is damaged or was changed, fetch it again")
     try:
         family, tensors = FAMILIES[card["family"]], load(content)
-        if card["format"] < FORMAT:
+        if card["format"] == _UPGRADED:
             card, tensors = family.upgrade(card, tensors)
         return family.from_tensors(card, tensors)
     except (SafetensorError, KeyError, ValueError) as error:
@@ -98,9 +98,9 @@ def read_card(path: Path) -> dict:
     missing = {"format", "family", "sha256", "elements", "auxbasis", "levels"} - card.keys()
     if missing:
         raise ModelError(f"{card_path} lacks {', '.join(sorted(missing))}")
-    if card["format"] not in range(_OLDEST_FORMAT, FORMAT + 1) or card["family"] not in FAMILIES:
+    if card["format"] not in (_UPGRADED, FORMAT) or card["family"] not in FAMILIES:
         raise ModelError(f"{card_path}: format {card['format']} of family {card['family']!r} is not known to this "
-                         f"version (formats {_OLDEST_FORMAT} to {FORMAT}; families {', '.join(FAMILIES)})")
+                         f"version (formats {_UPGRADED} and {FORMAT}; families {', '.join(FAMILIES)})")
     return card
 
 

@@ -31,7 +31,7 @@ class AceSettings:
     charge_features: leading neighbour densities that the charge per atom multiplies.
     """
 
-    elements: tuple[int, ...] = (1, 6, 7, 8, 9, 15, 16, 17, 35)
+    elements: tuple[int, ...] = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
     cutoff: float = 10.0
     radial: int = 10
     stretch: float = 0.25

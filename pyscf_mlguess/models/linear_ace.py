@@ -11,6 +11,9 @@ from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.prediction import AuxiliaryDensity
 from pyscf_mlguess.structure import Structure
 
+# Weights are stored as whole numbers up to this, times a unit that is at least the second.
+_LARGEST, _TINIEST = 32767, 1e-30
+
 
 @dataclass
 class Range:
@@ -40,7 +43,7 @@ class LinearAce:
     weights: {axis: {(element, l): (n_l, nfeatures)}}.  The axis "base" is the density of a semilocal functional in a
         split-valence basis; "exact_exchange" and "triple_zeta" are the differences of Hartree-Fock's and of a
         triple-zeta basis' density from it, of which a level takes its share.
-    response: what the model knows about densities that are not self-consistent, or None.
+    responses: what the model knows about densities that are not self-consistent, step by step.
     """
 
     card: dict
@@ -48,7 +51,7 @@ class LinearAce:
     features: dict[int, AceFeatures]
     ranges: dict[int, Range]
     weights: dict[str, dict[tuple[int, int], np.ndarray]]
-    response: Response | None = None
+    responses: tuple[Response, ...] = ()
 
     def predict(self, structure: Structure, exact_exchange: float = 0.0, triple_zeta: float = 0.0) -> AuxiliaryDensity:
         """The density relative to free atoms, interpolated in the shares of exact exchange and triple zeta (0 to 1)."""
@@ -71,10 +74,10 @@ class LinearAce:
                 matrix = sum(share * weights[element, l] for share, weights in mixed if (element, l) in weights)
                 for atom, block in zip(atoms, np.matmul(matrix, values)):
                     blocks[atom][l] = block
-        return AuxiliaryDensity(self.card["auxbasis"], blocks, novelty, self.response)
+        return AuxiliaryDensity(self.card["auxbasis"], blocks, novelty, self.responses)
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """Everything but the card as named float32 arrays."""
+        """Everything but the card as named arrays: weights as int16 and each column's unit, the rest as float32."""
         couplings = next(iter(self.features.values())).couplings
         named = {f"coupling/{l1}/{l2}/{l}": c for (l1, l2, l), c in couplings.items()}
         for element, features in self.features.items():
@@ -85,11 +88,17 @@ class LinearAce:
                         named[f"{kind}/{element}/{l}/mean"] = contraction.mean
             named[f"range/{element}/scale"] = self.ranges[element].scale
             named[f"range/{element}/edge"] = np.array([self.ranges[element].edge])
+        for step, response in enumerate(self.responses):
+            named[f"response/{step}/factor"] = np.array([response.factor])
+            named |= {f"response/{step}/{element}/{l}": m for (element, l), m in response.matrices.items()}
+        named = {name: np.ascontiguousarray(array, np.float16 if name.startswith(("singles", "pairs")) and "matrix" in
+                                            name else np.float32) for name, array in named.items()}
         for axis, weights in self.weights.items():
-            named |= {f"weights/{axis}/{element}/{l}": w for (element, l), w in weights.items()}
-        if self.response is not None:
-            named |= {f"response/{element}/{l}": m for (element, l), m in self.response.matrices.items()}
-        return {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in named.items()}
+            for (element, l), matrix in weights.items():
+                unit = (np.abs(matrix).max(axis=0) / _LARGEST + _TINIEST).astype(np.float32)
+                named[f"unit/{axis}/{element}/{l}"] = unit
+                named[f"weights/{axis}/{element}/{l}"] = np.rint(matrix / unit).astype(np.int16)
+        return named
 
     @classmethod
     def from_tensors(cls, card: dict, tensors: dict[str, np.ndarray]) -> "LinearAce":
@@ -109,15 +118,19 @@ class LinearAce:
         ranges = {element: Range(tensors[f"range/{element}/scale"], float(tensors[f"range/{element}/edge"][0]))
                   for element in features}
         weights: dict = {axis: {} for axis in card["levels"]}
-        matrices = {}
+        responses: dict[int, Response] = {}
         for name, array in tensors.items():
             kind, _, key = name.partition("/")
             if kind == "weights":
                 axis, element, l = key.split("/")
-                weights[axis][int(element), int(l)] = array
-            elif kind == "response":
-                matrices[tuple(map(int, key.split("/")))] = array
-        return cls(card, settings, features, ranges, weights, Response(matrices) if matrices else None)
+                weights[axis][int(element), int(l)] = array * tensors[f"unit/{key}"]
+            elif name.endswith("/factor"):
+                responses[int(key.split("/")[0])] = Response(float(array[0]))
+        for name, array in tensors.items():
+            if name.startswith("response/") and not name.endswith("/factor"):
+                step, element, l = map(int, name.split("/")[1:])
+                responses[step].matrices[element, l] = array
+        return cls(card, settings, features, ranges, weights, tuple(responses[step] for step in sorted(responses)))
 
     @staticmethod
     def upgrade(card: dict, tensors: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:
@@ -128,8 +141,10 @@ class LinearAce:
             base = tensors.pop(name)
             tensors[f"weights/base/{key}"] = base
             tensors[f"weights/exact_exchange/{key}"] = tensors.pop(f"weights/hf/{key}") - base
+            for axis in ("base", "exact_exchange"):
+                tensors[f"unit/{axis}/{key}"] = np.ones(base.shape[1])
         levels = {"base": f"pbe/{card['basis']}", "exact_exchange": f"hf/{card['basis']}"}
-        return card | {"format": 2, "levels": levels}, tensors
+        return card | {"format": 3, "levels": levels}, tensors
 
 
 def settings_for_card(settings: AceSettings) -> dict:

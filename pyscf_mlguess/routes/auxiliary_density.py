@@ -36,29 +36,31 @@ def predicted_guess(mf: hf.SCF, prediction: AuxiliaryDensity, potential: Semiloc
                     grid_level: int = GRID_LEVEL, answer: bool = True):
     """(density matrix, RouteReport) of a predicted density; shapes as the SCF class has them.
 
-    answer: where the model has learned it and the functional is semilocal, correct the density first by what
-        its own Fock matrix gives back.
+    answer: correct the density first by what its own Fock matrix gives back, as often as the model has learned it.
     """
     auxmol = auxiliary_mole(mf.mol)
-    problem = AuxiliaryProblem(mf.mol, auxmol, grid_level, _shared_tensor(mf, potential))
+    responses = prediction.responses if answer else ()
+    problem = AuxiliaryProblem(mf.mol, auxmol, grid_level, _shared_tensor(mf, potential), hold=bool(responses))
     coefficients = free_atom_coefficients(auxmol) + prediction.assemble(auxmol)
     report = RouteReport(electrons_missing=mf.mol.nelectron - float(problem.charges @ coefficients))
     coefficients = problem.restore_electron_count(coefficients, mf.mol.nelectron)
-    if answer and prediction.response is not None and not potential.exact_exchange:
-        coefficients = _answered(mf, problem, coefficients, potential, prediction.response, report)
+    for response in responses:
+        correction = _correction(mf, problem, coefficients, potential, response)
+        if correction is None:
+            report.notes.append("density not corrected, its Fock matrix gives back another one altogether")
+            break
+        coefficients = problem.restore_electron_count(coefficients + correction, mf.mol.nelectron)
     return _guess(mf, problem, coefficients, potential, report)
 
 
-def _answered(mf, problem, coefficients, potential, response, report):
-    """The density corrected by what its Fock matrix gives back, unless that is out of all proportion."""
+def _correction(mf, problem, coefficients, potential, response):
+    """What the density's Fock matrix says about its error; None where that is out of all proportion."""
     residual = output_density(mf, problem, coefficients, potential) - coefficients
     numbers = element_numbers(mf.mol)
     correction = response.correction(numbers[numbers > 0], problem.auxmol, residual, problem.metric)
     deformation = coefficients - free_atom_coefficients(problem.auxmol)
-    if not correction @ problem.metric @ correction < deformation @ problem.metric @ deformation:
-        report.notes.append("density not corrected, its Fock matrix gives back another one altogether")
-        return coefficients
-    return problem.restore_electron_count(coefficients + correction, mf.mol.nelectron)
+    small = correction @ problem.metric @ correction < deformation @ problem.metric @ deformation
+    return correction if small else None
 
 
 def output_density(mf: hf.SCF, problem: AuxiliaryProblem, coefficients: np.ndarray,

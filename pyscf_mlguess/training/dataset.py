@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from pyscf import gto
 from pyscf.data.elements import ELEMENTS
+from pyscf.data.nist import BOHR
 from tqdm import tqdm
 
 from pyscf_mlguess.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.labels.calculation import Label
 from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, neighbour_density
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.features import compress, coupling_coefficients, fit_features
 from pyscf_mlguess.training.solver import Design, Problem
-from pyscf_mlguess.training.targets import BASE, Target, read_target
+from pyscf_mlguess.training.targets import BASE, Target, base_auxiliary_mole, read_target
 
 # Share of the plain Coulomb metric, which holds the directions that the solver-aligned one is blind to.
 COULOMB_SHARE = 0.3
@@ -30,7 +31,7 @@ def load_targets(cache: str | Path, labels: list[Label], progress: bool = True) 
     for label in tqdm(labels, desc="reading metrics", disable=not progress):
         target = read_target(cache, label)
         free = target.difference[str(BASE)]
-        coulomb = auxiliary_mole(_bare_mol(target)).intor("int2c2e", hermi=1)
+        coulomb = base_auxiliary_mole(target).intor("int2c2e", hermi=1)
         weight = _SMALL_WEIGHT if np.count_nonzero(target.numbers > 1) <= _SMALL else 1.0
         target.metric *= weight / float(free @ target.metric @ free)
         target.metric += (weight * COULOMB_SHARE / float(free @ coulomb @ free) * coulomb).astype(np.float32)
@@ -70,7 +71,7 @@ def make_design(structures: list[Structure], features: dict[int, AceFeatures], s
     density, numbers, charges = densities(structures, settings)
     layouts, offsets = [], [0]
     for s in structures:
-        auxmol = auxiliary_mole(_bare_mol(s))
+        auxmol = _auxiliary_mole(s)
         layouts += [{l: index + offsets[-1] for l, index in atom.items()} for atom in irrep_indices(auxmol)]
         offsets.append(offsets[-1] + auxmol.nao)
     matrices, places, fitted = {}, {}, {}
@@ -91,9 +92,12 @@ def make_design(structures: list[Structure], features: dict[int, AceFeatures], s
     return Design(matrices, places, np.array(offsets)), contractions if contractions is not None else fitted
 
 
-def _bare_mol(structure: Structure | Target) -> gto.Mole:
-    atoms = [(ELEMENTS[z], r) for z, r in zip(structure.numbers, structure.positions)]
-    return gto.M(atom=atoms, unit="Bohr", basis="sto-3g", charge=structure.charge, spin=None, verbose=0)
+def _auxiliary_mole(structure):
+    """As ``base_auxiliary_mole``; the spin does not matter here."""
+    symbols = tuple(ELEMENTS[number] for number in structure.numbers)
+    positions = tuple(map(tuple, (structure.positions * BOHR).tolist()))
+    odd = int(structure.numbers.sum() - structure.charge) % 2
+    return auxiliary_mole(Molecule("", symbols, positions, structure.charge, 1 + odd).mol(BASE.basis))
 
 
 def make_problem(targets: list[Target], design: Design, level: str = str(BASE), relative_to: str = "") -> Problem:

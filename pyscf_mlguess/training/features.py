@@ -25,10 +25,15 @@ def coupling_coefficients(lmax: int) -> dict[tuple[int, int, int], np.ndarray]:
 def fit_features(density: Irreps, settings: AceSettings, couplings) -> AceFeatures:
     """Leading features of the atoms of one element, from their neighbour densities."""
     features = AceFeatures(settings, couplings)
-    features.singles = {l: principal_components(a, settings.leading_singles) for l, a in density.items()}
+    features.singles = {l: _rounded(principal_components(a, settings.leading_singles)) for l, a in density.items()}
     products = features.pair_products({l: features.singles[l](a) for l, a in density.items()})
-    features.pairs = {l: principal_components(a, settings.factors) for l, a in products.items()}
+    features.pairs = {l: _rounded(principal_components(a, settings.factors)) for l, a in products.items()}
     return features
+
+
+def _rounded(contraction):
+    """To half precision, in which it is stored: whatever is learned afterwards knows the rounded one."""
+    return Contraction(contraction.matrix.astype(np.float16).astype(float), contraction.mean)
 
 
 # Variance, relative to the mean square, below which a set of features counts as constant.

@@ -21,7 +21,7 @@ Weights = dict[Key, np.ndarray]  # {key: (n_l, features)}
 class Design:
     """Features and places of all atoms of all molecules.
 
-    features: {(element, l): (natm (2l+1), nfeatures) float32}.
+    features: {(element, l): (natm (2l+1), nfeatures)}.
     places: {(element, l): (natm, 2l+1, n_l)} positions in the concatenated coefficient vector.
     offsets: (nmol + 1,) where each molecule's coefficients start in that vector.
     """
@@ -31,10 +31,11 @@ class Design:
     offsets: np.ndarray
 
     def predict(self, weights: Weights) -> np.ndarray:
-        """Concatenated coefficients of all molecules for weights of shape (n_l, nfeatures)."""
-        result = np.zeros(self.offsets[-1], dtype=np.float32)
+        """Concatenated coefficients of all molecules for weights (n_l, nfeatures), in the precision of the features."""
+        precision = next(iter(self.features.values())).dtype
+        result = np.zeros(self.offsets[-1], dtype=precision)
         for key in self.features.keys() & weights.keys():
-            values = self.features[key] @ weights[key].T.astype(np.float32)
+            values = self.features[key] @ weights[key].T.astype(precision)
             result[self.places[key]] = values.reshape(self.places[key].shape)
         return result
 

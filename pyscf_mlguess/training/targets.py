@@ -16,11 +16,11 @@ from pathlib import Path
 
 import joblib
 import numpy as np
-from pyscf import df, dft, lib
+from pyscf import df, dft, gto, lib
 from tqdm import tqdm
 
 from pyscf_mlguess.adft import COARSEST, DENSITY_FLOOR, AuxiliaryProblem
-from pyscf_mlguess.auxiliary_basis import free_atom
+from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.labels.calculation import Label, Level, molecule_of
 
@@ -47,6 +47,11 @@ class Target:
     positions: np.ndarray
     difference: dict[str, np.ndarray]
     metric: np.ndarray
+
+
+def base_auxiliary_mole(entry) -> gto.Mole:
+    """The auxiliary molecule of a label or target at the level ``BASE``."""
+    return auxiliary_mole(molecule_of(entry).mol(BASE.basis))
 
 
 def make_target(label: Label) -> Target:
@@ -143,7 +148,7 @@ def read_target(cache: str | Path, label: Label) -> Target:
 
 
 def _target(label, metric):
-    free = np.concatenate([free_atom(int(number), 0) for number in label.numbers])
+    free = free_atom_coefficients(base_auxiliary_mole(label))
     difference = {level: values - free for level, values in label.coefficients.items()}
     return Target(label.name, label.smiles, label.charge, label.numbers, label.positions.astype(float),
                   difference, metric)

@@ -25,7 +25,7 @@ from pyscf_mlguess.training.dataset import (
     structures_of,
 )
 from pyscf_mlguess.training.features import fold
-from pyscf_mlguess.training.response import learn_response
+from pyscf_mlguess.training.response import learn_responses
 from pyscf_mlguess.training.solver import geometric_mean, solve
 from pyscf_mlguess.training.split import molecule_key, split_of
 from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
@@ -45,8 +45,8 @@ SIZES = {
     "medium": (AceSettings(radial=8, channels=(10, 9, 7, 6, 4), invariants=8, factors=30), (60, 160, 160)),
     "full": (AceSettings(), (80, 300, 300)),
 }
-# Molecules kept from the first model, to learn the response from its errors on them.
-UNSEEN = 200
+# Molecules kept from the first model, to learn the responses from its errors on them.
+UNSEEN = 300
 _FEWEST = 4
 
 
@@ -76,8 +76,8 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     molecules: train on so many only; smaller subsets are parts of larger ones.  Molecules whose SMILES
     fall into the validation or test split (``split_of``) are not trained on.  A first model, trained without ``UNSEEN``
     molecules, chooses the ridge (lowest geometric mean of the validation losses) and shows the errors from which the
-    response is learned; the second is trained on all.  Returns the path of the ``.safetensors``.  Raises ValueError for
-    an unknown size and for labels too few.
+    responses are learned; the second is trained on all.  Returns the path of the ``.safetensors``.  Raises ValueError
+    for an unknown size and for labels too few.
     """
     labels = list(labels)
     if size not in SIZES:
@@ -100,9 +100,9 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     first, ridge = _first_model([t for t in training if t.smiles not in unseen], validation, size, progress)
     held = [index for index, target in enumerate(training) if target.smiles in unseen]
     model = _model(first, {"name": "first", "auxbasis": AUXBASIS}, training)
-    response, losses = learn_response(model, [chosen["train"][i] for i in held], [training[i] for i in held], jobs,
-                                      progress)
-    log.info("response: loss %(density).5f of free atoms, %(damped).5f damped, %(learned).5f learned", losses)
+    responses, losses = learn_responses(model, [chosen["train"][i] for i in held], [training[i] for i in held], jobs,
+                                        progress)
+    log.info("losses: %s", ", ".join(f"{name} {loss:.6f}" for name, loss in losses.items()))
     fit = _fit_base(training, size, ridge, progress)
     check = fit.design(validation)
     validated = {"base": _validated(fit, check, validation, "base")}
@@ -134,12 +134,12 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
             "ridge": ridge,
             "iterations": ITERATIONS,
             "validation_loss": {axis: round(loss, 6) for axis, loss in validated.items() if loss is not None},
-            "response": {"geometries": len(held)} | {key: round(loss, 6) for key, loss in losses.items()},
+            "responses": {"geometries": len(held), "losses": {name: round(loss, 6) for name, loss in losses.items()}},
         },
         "licence": "Apache-2.0",
     }
     # Validation molecules chose the ridge: a benchmark must not use them either.
-    return save_model(_model(fit, card, training, response), output,
+    return save_model(_model(fit, card, training, responses), output,
                       [molecule_key(t.smiles) for t in training + validation])
 
 
@@ -196,10 +196,10 @@ def _validated(fit, check, validation, axis):
     return geometric_mean(problem.losses({}))
 
 
-def _model(fit, card, targets, response=None):
+def _model(fit, card, targets, responses=()):
     weights = {axis: {(z, l): fold(w, fit.contractions[z][l]) for (z, l), w in weights.items()}
                for axis, weights in fit.weights.items()}
-    return LinearAce(card, fit.settings, fit.features, _ranges(targets, fit.features, fit.settings), weights, response)
+    return LinearAce(card, fit.settings, fit.features, _ranges(targets, fit.features, fit.settings), weights, responses)
 
 
 def _counts(targets):
