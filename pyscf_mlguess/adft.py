@@ -36,8 +36,8 @@ class AuxiliaryProblem:
     auxmol: the same atoms with the auxiliary basis, spherical.
     with_df: PySCF density-fitting object whose three-centre tensor is used (and built) where its
         auxiliary basis is the same.
-    hold: keep the three-centre integrals from the first contraction to the next, where they take no more than half of
-        the memory that ``mol.max_memory`` leaves; pays from three contractions on.
+    hold: keep three-centre integrals and auxiliary functions on the grid from one Fock matrix to the next, where each
+        takes no more than half of the memory that ``mol.max_memory`` leaves.
     negative_electrons: electrons in regions of negative density, of the last density that met the grid.
     """
 
@@ -69,14 +69,16 @@ class AuxiliaryProblem:
         """Electrons in each auxiliary function, the integral of P over space, shape (naux,)."""
         return function_integrals(self.auxmol)
 
+    def _may_hold(self, numbers):
+        return self._hold and 8e-6 * numbers < (self.mol.max_memory - lib.current_memory()[0]) / 2
+
     # -- three-centre contractions, integral-direct unless the integrals are held --
 
     @cached_property
     def _held(self) -> np.ndarray | None:
         """(ij|P) of the packed lower triangle, (nao (nao + 1) / 2, naux)."""
         pairs = self.mol.nao * (self.mol.nao + 1) // 2
-        left_mb = self.mol.max_memory - lib.current_memory()[0]
-        if not self._hold or 8e-6 * pairs * self._contraction_auxmol.nao > left_mb / 2:
+        if not self._may_hold(pairs * self._contraction_auxmol.nao):
             return None
         return df.incore.aux_e2(self.mol, self._contraction_auxmol, aosym="s2ij")
 
@@ -201,15 +203,31 @@ class AuxiliaryProblem:
     def grid_blocks(self):
         """Block by block of the grid: the auxiliary functions (k,) that are not negligible there, these and their
         gradients, (4, k, points), and the points' weights."""
-        coords, weights = self.grids.coords, self.grids.weights
+        return self._held_blocks if self._held_blocks is not None else self._blocks()
+
+    @cached_property
+    def _held_blocks(self):
+        numbers = sum(4 * len(index) * (block.stop - block.start) for block, _, index in self._screened_blocks)
+        return list(self._blocks()) if self._may_hold(numbers) else None
+
+    @cached_property
+    def _screened_blocks(self):
+        """Each block's grid points, rows of the screening table, and the auxiliary functions that are left."""
+        points = len(self.grids.weights)
         sizes = np.diff(self.auxmol.ao_loc)
-        present = make_screen_index(self.auxmol, coords, cutoff=_NEGLIGIBLE)
-        for start in range(0, len(weights), _BLOCKS * BLKSIZE):
-            block = slice(start, start + _BLOCKS * BLKSIZE)
+        present = make_screen_index(self.auxmol, self.grids.coords, cutoff=_NEGLIGIBLE)
+        found = []
+        for start in range(0, points, _BLOCKS * BLKSIZE):
             rows = present[start // BLKSIZE : start // BLKSIZE + _BLOCKS]
             index = np.flatnonzero(np.repeat(rows.any(axis=0), sizes))
-            functions = self.auxmol.eval_gto("GTOval_sph_deriv1", coords[block], non0tab=rows, cutoff=_NEGLIGIBLE)
-            yield index, functions.transpose(0, 2, 1)[:, index], weights[block]
+            found.append((slice(start, min(start + _BLOCKS * BLKSIZE, points)), rows, index))
+        return found
+
+    def _blocks(self):
+        for block, rows, index in self._screened_blocks:
+            functions = self.auxmol.eval_gto("GTOval_sph_deriv1", self.grids.coords[block], non0tab=rows,
+                                             cutoff=_NEGLIGIBLE)
+            yield index, functions.transpose(0, 2, 1)[:, index], self.grids.weights[block]
 
     def effective_potential(self, coefficients: np.ndarray, potential: SemilocalPotential) -> np.ndarray:
         """J and the semilocal xc matrix of an auxiliary density together, shape (nao, nao), Eh."""

@@ -123,10 +123,11 @@ def check_route(report, mol: gto.MoleBase) -> None:
     """Raise Refusal when the way from prediction to density matrix shows a guess that will not serve."""
     if not _checking:
         return
-    missing = report.electrons_missing / mol.natm
-    if abs(missing) > MOST_ELECTRONS_MISSING:
-        raise Refusal(f"the predicted density has {-report.electrons_missing:+.2f} electrons too many "
-                      f"({-missing:+.3f} an atom, limit {MOST_ELECTRONS_MISSING})")
+    wrong = abs(report.electrons_missing)
+    if wrong / mol.natm > MOST_ELECTRONS_MISSING:
+        raise Refusal(f"the predicted density has {wrong:.2f} electrons too "
+                      f"{'few' if report.electrons_missing > 0 else 'many'} "
+                      f"({wrong / mol.natm:.3f} an atom, limit {MOST_ELECTRONS_MISSING})")
     negative = report.negative_electrons / mol.natm
     if negative > MOST_NEGATIVE_ELECTRONS:
         raise Refusal(f"the predicted density is negative over {report.negative_electrons:.2f} electrons "

@@ -4,6 +4,7 @@ from conftest import ao_rotation
 from pyscf import df, dft, gto, lib, scf
 
 from pyscf_mlguess.adft import AuxiliaryProblem
+from pyscf_mlguess.auxiliary_basis import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 
 
@@ -28,7 +29,14 @@ def test_contractions_are_the_three_centre_integrals_every_time(cart, hold):
 def test_integrals_are_held_only_where_there_is_memory(formamide):
     small = formamide.copy()
     small.max_memory = lib.current_memory()[0] + 1
-    assert AuxiliaryProblem(small, hold=True)._held is None
+    short, plenty = AuxiliaryProblem(small, hold=True), AuxiliaryProblem(formamide, hold=True)
+    assert short._held is None and short._held_blocks is None
+    potential = SemilocalPotential.of(dft.RKS(formamide, xc="pbe"))
+    coefficients = free_atom_coefficients(plenty.auxmol)
+    matrices = [problem.effective_potential(coefficients, potential) for problem in (short, plenty, plenty)]
+    assert plenty._held is not None and plenty._held_blocks is not None
+    for matrix in matrices[1:]:
+        assert matrix == pytest.approx(matrices[0], abs=1e-8)
 
 
 def test_shared_tensor_gives_the_same_matrix(formamide):
