@@ -59,8 +59,10 @@ def learn_responses(model: LinearAce, labels: list[Label], targets: list[Target]
     chose the ridges): of the predicted density ("density"), after each response ("step 1", "step 2").
     """
     densities = [_predicted(model, label) for label in tqdm(labels, desc="predictions", disable=not progress)]
-    responses, losses = [], {}
+    responses, losses, cases = [], {}, []
     for step, factor in enumerate(FACTORS, start=1):
+        densities = [_restored(label, density + case.correction(responses[-1]))
+                     for label, density, case in zip(labels, densities, cases)] or densities
         with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
             found = joblib.Parallel(return_as="generator")(
                 joblib.delayed(_residual)(label, density) for label, density in zip(labels, densities))
@@ -74,8 +76,6 @@ def learn_responses(model: LinearAce, labels: list[Label], targets: list[Target]
         ridge = min(trials, key=lambda r: _left(checked, trials[r]))
         responses.append(trials[ridge])
         losses[f"step {step}"] = _left(checked, trials[ridge])
-        densities = [_restored(label, density + case.correction(trials[ridge]))
-                     for label, density, case in zip(labels, densities, cases)]
     return tuple(responses), losses
 
 
