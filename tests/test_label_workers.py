@@ -72,7 +72,7 @@ def test_a_molecule_that_kills_its_workers_is_a_failure_and_stops_nothing(cluste
 
 
 def interrupted(process):
-    """The exit status after Ctrl-C, which reaches the whole foreground group; once more where a callback swallowed it."""
+    """The exit status after Ctrl-C to the whole foreground group; once more where a callback swallowed it."""
     while True:
         os.killpg(process.pid, signal.SIGINT)
         try:
