@@ -18,6 +18,7 @@ BAD = {
 GOOD = {
     "water": ("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 0),
     "radical cation, its density corrected": ("N 0 0 0; H 0 1.02 0; H .885 -.51 0; H -.885 -.51 0", 1, 1),
+    "methoxyl, whose gap is small": ("O 0 0 1.37; C 0 0 0; H 1.03 0 -.37; H -.515 .892 -.37; H -.515 -.892 -.37", 1),
     "methyl radical": ("C 0 0 0; H 0 1.08 0; H .935 -.54 0; H -.935 -.54 0", 1),
     "one unknown element": ("Se 0 0 0; H 1.45 0 -.2; C 0 0 2.0; H 1.03 0 2.35; H -.51 .89 2.35; H -.51 -.89 2.35", 0),
 }
