@@ -71,21 +71,14 @@ def test_a_molecule_that_kills_its_workers_is_a_failure_and_stops_nothing(cluste
     assert len(results) == 22 and len({result.name for result in results}) == 22
 
 
-def interrupted(process):
-    """The exit status after Ctrl-C to the whole foreground group; once more where a callback swallowed it."""
-    while True:
-        os.killpg(process.pid, signal.SIGINT)
-        try:
-            return process.wait(10)
-        except subprocess.TimeoutExpired:
-            continue
-
-
 def test_killed_it_keeps_what_is_finished(tmp_path):
     """SIGKILL at the first part: started again, that part is not calculated again, and no worker is left over."""
-    (tmp_path / "many.xyz").write_text(hydrogen(3000))
+    (tmp_path / "many.xyz").write_text(hydrogen(1000))
     output, parts = tmp_path / "labels.h5", tmp_path / "labels.h5.parts"
-    command = [sys.executable, "-c", "from pyscf_mlguess.cli import app\nif __name__ == '__main__':\n    app()",
+    # A test run in the background is deaf to Ctrl-C, and so would be what it starts.
+    listening = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    command = [sys.executable, "-c",
+               listening + "from pyscf_mlguess.cli import app\nif __name__ == '__main__':\n    app()",
                "label", tmp_path / "many.xyz", "--level", "hf/sto-3g", "--output", output]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     wait_for(lambda: any(parts.glob("*.npz")), process)
@@ -93,15 +86,17 @@ def test_killed_it_keeps_what_is_finished(tmp_path):
     process.wait()
     wait_for(lambda: not alive(process.pid))
     first = sorted(parts.glob("*.npz"))
-    assert not output.exists() and 0 < len(first) < 3000
+    assert not output.exists() and 0 < len(first) < 1000
     times = [path.stat().st_mtime_ns for path in first]
     (parts / "half.4711").write_bytes(b"half")  # as a kill within a write leaves it
     (parts / f"{'0' * 32}.npz").write_bytes(b"")  # as a crash of the machine may leave it
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True)
     wait_for(lambda: len(list(parts.glob("*.npz"))) > len(first) + 2, process)
     assert [path.stat().st_mtime_ns for path in first] == times
-    assert interrupted(process) == 130
-    assert len(first) < len(read_labels(output)) < 3000 and not parts.exists()
+    # Ctrl-C reaches the whole foreground group.
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    assert len(first) < len(read_labels(output)) < 1000 and not parts.exists()
     wait_for(lambda: not alive(process.pid))
 
 
