@@ -151,12 +151,17 @@ class AuxiliaryProblem:
 
     def project(self, dm: np.ndarray) -> np.ndarray:
         """(P|D) = sum_ij (ij|P) D_ij, shape (naux,), for a symmetric D of shape (nao, nao)."""
+        dm = np.asarray(dm, order="C")
+        # Both triangles count, the diagonal once.
+        packed = lib.pack_tril(2 * dm - np.diag(np.diag(dm)))
+        if self._shared_tensor is not None:
+            half = np.concatenate([block @ packed for block in self._shared_tensor.loop()])
+            return np.tril(self._metric_factor[0]) @ half
         if self._held is not None:
-            vector = lib.pack_tril(2 * dm - np.diag(np.diag(dm))) @ self._held
+            vector = packed @ self._held
             return vector if self._to_cartesian is None else self._to_cartesian.T @ vector
         opt, both = self._direct
         nbas, nboth = self.mol.nbas, self.mol.nbas + self._contraction_auxmol.nbas
-        dm = np.asarray(dm, order="C")
         with lib.temporary_env(opt, prescreen="CVHFnr3c2e_vj_pass1_prescreen"):
             vector = jk.get_jk(both, dm, "ijkl,ji->kl", "int3c2e", aosym="s2ij", hermi=0,
                                shls_slice=(0, nbas, 0, nbas, nbas, nboth, nboth, nboth + 1), vhfopt=opt)[:, 0]

@@ -44,6 +44,8 @@ def test_shared_tensor_gives_the_same_matrix(formamide):
     shared, direct = AuxiliaryProblem(formamide, with_df=with_df), AuxiliaryProblem(formamide)
     vector = np.random.default_rng(1).normal(size=direct.auxmol.nao)
     assert shared.potential_matrix(vector) == pytest.approx(direct.potential_matrix(vector), abs=1e-8)
+    dm = np.random.default_rng(2).normal(size=(formamide.nao, formamide.nao))
+    assert shared.project(dm + dm.T) == pytest.approx(direct.project(dm + dm.T), abs=1e-7)
     assert shared._shared_tensor is with_df
 
 

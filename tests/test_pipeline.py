@@ -63,8 +63,8 @@ CASES = {
     "ECP": lambda: scf.RHF(molecule(IODOMETHANE, ecp="def2-svp")),
     "iodine with its core": lambda: scf.RHF(molecule(IODOMETHANE, basis="sto-3g")),
     "unknown element": lambda: scf.RHF(molecule(METHANESELENOL)),
-    "small anion": lambda: dft.RKS(molecule("O 0 0 0; H 0 0 0.97", charge=-1), xc="pbe"),
-    "anion": lambda: scf.RHF(molecule("C 0 0 0.31; O 1.13 0 -0.21; O -1.13 0 -0.21; H 0 0 1.44", charge=-1)),
+    "anion": lambda: scf.RHF(molecule("O 0 0 0; H 0 0 0.97", charge=-1)),
+    "carboxylate": lambda: scf.RHF(molecule("C 0 0 0.31; O 1.13 0 -0.21; O -1.13 0 -0.21; H 0 0 1.44", charge=-1)),
 }
 
 

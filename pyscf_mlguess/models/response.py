@@ -38,6 +38,7 @@ class Response:
                                                                                              coulomb)):
             for l, index in layout.items():
                 matrix = self.matrices.get((number, l))
+                # An atom whose core no potential replaces has more functions than where it was learned.
                 if matrix is not None and matrix.shape[1] == len(features[l]):
                     result[index] += matrix @ features[l]
         return result
