@@ -3,11 +3,11 @@
 import tempfile
 from pathlib import Path
 
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
 from pyscf_mlguess.benchmark.results import read_rows
 from pyscf_mlguess.benchmark.runner import Batch, run_benchmark
+from pyscf_mlguess.molecules.molecule import Molecule
 
 formamide = Molecule(
     name="formamide",

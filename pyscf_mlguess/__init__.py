@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pyscf_mlguess import hook
-from pyscf_mlguess.gate import GuessRefused
 from pyscf_mlguess.hook import register, unregister
+from pyscf_mlguess.refusal import GuessRefused
 
 __version__ = "0.1.0"
 __all__ = ["GuessRefused", "guess", "load_model", "refine", "register", "two_level", "unregister"]
@@ -39,10 +39,10 @@ def refine(mf, dm):
 
 
 def two_level(mf):
-    """``mf`` as a two-level SCF, done in two or three cycles: see ``pyscf_mlguess.cheap.two_level.two_level``."""
-    from pyscf_mlguess.cheap import two_level as module
+    """``mf`` as a two-level SCF, done in two or three cycles: see ``pyscf_mlguess.two_level_scf.two_level``."""
+    from pyscf_mlguess import two_level_scf
 
-    return module.two_level(mf)
+    return two_level_scf.two_level(mf)
 
 
 register()

@@ -8,19 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 from pyscf import gto
 from pyscf.data.elements import ELEMENTS
-from pyscf.scf import hf, uhf
-from scipy.spatial import cKDTree
 
-from pyscf_mlguess.auxiliary_basis import AUXBASIS, LAST_ELEMENT
-from pyscf_mlguess.structure import element_numbers
-
-SUPPORTED_CLASSES = (
-    "RHF, RKS, UHF, UKS, ROHF and ROKS of molecules, "
-    "also with density fitting, newton, symmetry, smearing, spin-free X2C and QM/MM"
-)
-# Real atoms closer than this (angstrom) are a mistake in the input: the shortest bond, H2, is 0.74.
-SHORTEST_DISTANCE = 0.1
-_LISTED = 3
+from pyscf_mlguess.refusal import Refusal
 
 # What separates good guesses from bad ones, on molecules far from and near to the training set: see the
 # README, "When a guess is refused".
@@ -34,55 +23,6 @@ MOST_UNKNOWN = 0.5  # share of atoms that stay free atoms: such bonds are mostly
 NOT_AS_FREE_ATOMS = frozenset((*range(21, 31), *range(39, 49), *range(57, 81)))
 
 _checking = True
-
-
-class GuessRefused(UserWarning):
-    """The learned guess was not used and PySCF's default guess (minao) took its place."""
-
-
-class Refusal(ValueError):
-    """The guess does not serve this case; ``str(exc)`` is the reason that the user reads."""
-
-
-def check_scf_class(mf: hf.SCF) -> None:
-    """Raise Refusal unless ``mf`` is one of PySCF's real, scalar, molecular SCF classes."""
-    # The generalised, Dirac, spinor X2C and periodic classes derive from hf.SCF directly.
-    if not isinstance(mf, (hf.RHF, uhf.UHF)):
-        # Classes of the same name (pyscf.x2c.x2c.UHF) are told apart by the module.
-        raise Refusal(f"{type(mf).__module__}.{type(mf).__name__} is not supported; what works is {SUPPORTED_CLASSES}")
-
-
-def check_molecule(mol: gto.MoleBase) -> None:
-    """Raise Refusal for a molecule that has no meaningful density.
-
-    That is a periodic cell, no atoms, no electrons, an element without an auxiliary basis, coordinates
-    that are not finite, or two real (not ghost) atoms within ``SHORTEST_DISTANCE``.
-    """
-    if hasattr(mol, "lattice_vectors"):
-        raise Refusal(f"periodic cells are not supported; what works is {SUPPORTED_CLASSES}")
-    if mol.natm == 0:
-        raise Refusal("the molecule has no atoms")
-    if mol.nelectron <= 0:
-        raise Refusal(f"the molecule has {mol.nelectron} electrons")
-
-    numbers = element_numbers(mol)
-    if numbers.max() > LAST_ELEMENT:
-        raise Refusal(f"no auxiliary basis for element {numbers.max()}: {AUXBASIS} ends at {LAST_ELEMENT}")
-    coords = mol.atom_coords(unit="Angstrom")
-    bad = np.flatnonzero(~np.isfinite(coords).all(axis=1))
-    if bad.size:
-        listed = ", ".join(f"atom {i} ({mol.atom_symbol(i)}) at {coords[i]}" for i in bad[:_LISTED])
-        raise Refusal(f"coordinates that are not finite ({bad.size} of {mol.natm} atoms): {listed}")
-
-    real = np.flatnonzero(numbers > 0)
-    close = real[cKDTree(coords[real]).query_pairs(SHORTEST_DISTANCE, output_type="ndarray")]
-    if close.size:
-        listed = ", ".join(
-            f"atoms {i} ({mol.atom_symbol(i)}) and {j} ({mol.atom_symbol(j)}) "
-            f"at {np.linalg.norm(coords[i] - coords[j]):.3g} angstrom"
-            for i, j in close[:_LISTED]
-        )
-        raise Refusal(f"atoms on top of each other ({len(close)} in all): {listed}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pyscf.lib import logger
 from pyscf.scf import atom_hf, hf
 
-from pyscf_mlguess import gate
+from pyscf_mlguess.refusal import GuessRefused, Refusal
 
 _LEARNED = re.compile(r"ml(\+refine)?(:.*)?", re.IGNORECASE | re.DOTALL)
 _REFINED = re.compile(r"(.+)\+refine", re.IGNORECASE | re.DOTALL)
@@ -86,7 +86,7 @@ def our_guess(mf, mol, key: str, pyscf_guess: Callable, refine: Callable | None 
 def _or_else(mf, key, instead, guess, fallback):
     try:
         return guess()
-    except gate.Refusal as refusal:
+    except Refusal as refusal:
         message = f"initial guess {key!r} refused, falling back to {instead}: {refusal}"
     # Outside of the handler, whose traceback would keep the arrays of the refused guess alive.
     _tell(mf, message)
@@ -137,7 +137,7 @@ def _refine(mf, mol, dm):
 def _check_molecule_of(mf, mol):
     if mol is not None and mol is not mf.mol:
         # Core Hamiltonian, orbitals and occupations come from mf, in the basis of mf.mol.
-        raise gate.Refusal("the molecule handed to get_init_guess is not that of the SCF object")
+        raise Refusal("the molecule handed to get_init_guess is not that of the SCF object")
 
 
 def _to_gpu(dm):
@@ -147,7 +147,7 @@ def _to_gpu(dm):
 def _to_cpu(mf):
     # gpu4pyscf marks what it does not convert by to_cpu = NotImplemented.
     if not callable(getattr(mf, "to_cpu", None)):
-        raise gate.Refusal(f"{type(mf).__name__} has no conversion to a CPU object")
+        raise Refusal(f"{type(mf).__name__} has no conversion to a CPU object")
     cpu = mf.to_cpu()
     if hasattr(mf, "init_guess_breaksym"):
         # A class attribute whose default differs (0 in gpu4pyscf, 1 in PySCF): to_cpu() leaves it behind.
@@ -163,4 +163,4 @@ def _tell(mf, message: str) -> None:
     frame, stacklevel = sys._getframe(), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
         frame, stacklevel = frame.f_back, stacklevel + 1
-    warnings.warn(message, gate.GuessRefused, stacklevel=stacklevel)
+    warnings.warn(message, GuessRefused, stacklevel=stacklevel)

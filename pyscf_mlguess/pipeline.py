@@ -10,11 +10,12 @@ from pyscf.lib import logger
 from pyscf.scf import hf
 
 from pyscf_mlguess import gate
-from pyscf_mlguess.adft import COARSEST, GRID_LEVEL
-from pyscf_mlguess.basis_family import triple_zeta_share
 from pyscf_mlguess.functional import SemilocalPotential
+from pyscf_mlguess.level import triple_zeta_share
 from pyscf_mlguess.models import load_model
+from pyscf_mlguess.refusal import check_molecule, check_scf_class
 from pyscf_mlguess.routes.auxiliary_density import predicted_guess
+from pyscf_mlguess.routes.auxiliary_fock import COARSEST, GRID_LEVEL
 from pyscf_mlguess.stages import stage
 from pyscf_mlguess.structure import Structure
 
@@ -38,11 +39,11 @@ def initial_density_matrix(mf: hf.SCF, key: str = "ml", to_be_refined: bool = Fa
     key: "ml" or "ml:<model name or path>".
     to_be_refined: xc on the grid where refinement begins, and all correction left to it.
     Returns (nao, nao) for restricted, (2, nao, nao) for unrestricted and restricted open-shell objects.
-    Raises gate.Refusal with the reason when the guess is not served or not trusted, ModelError or
+    Raises Refusal with the reason when the guess is not served or not trusted, ModelError or
     FileNotFoundError when the model cannot be loaded.
     """
-    gate.check_scf_class(mf)
-    gate.check_molecule(mf.mol)
+    check_scf_class(mf)
+    check_molecule(mf.mol)
     model = load_model(key.partition(":")[2] or "default")
     potential = SemilocalPotential.of(mf)
     with stage("model"):

@@ -1,9 +1,9 @@
 """Molecules that converge in no time, and single runs of them."""
 
 from pyscf_mlguess.benchmark.guesses import Start
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.runner import Batch, run_benchmark, run_guess
+from pyscf_mlguess.molecules.molecule import Molecule
 
 H2 = Molecule("H2", ("H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.74)))
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)))

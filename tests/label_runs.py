@@ -3,7 +3,7 @@
 import os
 import time
 
-from pyscf_mlguess.labels.calculation import Level
+from pyscf_mlguess.molecules.label import Level
 
 FAST = Level("hf", "sto-3g")
 # Dask's scheduler serves HTTP even without a dashboard.

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from pyscf import gto
 from scipy.spatial.transform import Rotation
 
-from pyscf_mlguess.auxiliary_basis import AUXBASIS, auxiliary_mole
-from pyscf_mlguess.models.ace_features import AceSettings, neighbour_density
-from pyscf_mlguess.models.linear_ace import LinearAce, Range, settings_for_card
+from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mole
+from pyscf_mlguess.models.linear_density.features import AceSettings, neighbour_density
+from pyscf_mlguess.models.linear_density.model import LinearAce, Range, settings_for_card
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.dataset import fit_all_features

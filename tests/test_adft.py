@@ -3,9 +3,9 @@ import pytest
 from conftest import ao_rotation
 from pyscf import df, dft, gto, lib, scf
 
-from pyscf_mlguess.adft import AuxiliaryProblem
-from pyscf_mlguess.auxiliary_basis import free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 
 
 @pytest.mark.parametrize("hold", [False, True])

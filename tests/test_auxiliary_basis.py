@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from pyscf import gto
 
-from pyscf_mlguess.adft import AuxiliaryProblem, function_integrals
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom, free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole, free_atom, free_atom_coefficients
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem, function_integrals
 
 
 @pytest.mark.parametrize("number, core", [(1, 0), (6, 0), (17, 0), (26, 0), (53, 28), (53, 0), (79, 60)])

@@ -1,7 +1,7 @@
 import pytest
 from pyscf import gto
 
-from pyscf_mlguess.basis_family import basis_size, triple_zeta_share
+from pyscf_mlguess.level import basis_size, triple_zeta_share
 
 MOLECULE = "O 0 0 0; H 0 0 1; H 0 1 0; C 0 0 -1.2"
 

@@ -13,8 +13,8 @@ from command_line import WATER, assert_clear_error, mlguess
 
 from pyscf_mlguess.benchmark import suites
 from pyscf_mlguess.benchmark.protocol import Protocol
-from pyscf_mlguess.benchmark.results import append_row
 from pyscf_mlguess.benchmark.suites import Part
+from pyscf_mlguess.journal import append_row
 
 HF = ("--xc", "hf", "--basis", "sto-3g", "--no-density-fit")
 

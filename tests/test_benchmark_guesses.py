@@ -9,11 +9,11 @@ from benchmark_runs import H2, HF_STO3G, OH, WATER, run
 import pyscf_mlguess
 from pyscf_mlguess.benchmark import guesses
 from pyscf_mlguess.benchmark.guesses import CLASSICAL, Start, check_guess, initial_density
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
 from pyscf_mlguess.benchmark.summary import summarise
-from pyscf_mlguess.gate import Refusal
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.refusal import Refusal
 
 PBE = Protocol(basis="def2-svp", grid_level=0)
 IODINE = Molecule("HI", ("H", "I"), ((0.0, 0.0, 0.0), (0.0, 0.0, 1.61)))

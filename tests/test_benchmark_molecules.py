@@ -7,15 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyscf_mlguess.benchmark.molecules import (
-    Molecule,
-    MoleculeFileError,
-    load_set,
-    read_molecules,
-    read_xyz,
-    write_xyz,
-)
-from pyscf_mlguess.training.split import canonical_smiles, molecule_key
+from pyscf_mlguess.benchmark.sets import load_set
+from pyscf_mlguess.molecules.files import read_molecules
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.smiles import canonical_smiles, molecule_key
+from pyscf_mlguess.molecules.xyz import MoleculeFileError, read_xyz, write_xyz
 
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)))
 OH = Molecule("OH", ("O", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.97)), multiplicity=2)

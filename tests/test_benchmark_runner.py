@@ -9,11 +9,12 @@ from benchmark_runs import H2, HF_STO3G, WATER, run, run_all
 
 import pyscf_mlguess
 from pyscf_mlguess.benchmark import guesses, runner
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
-from pyscf_mlguess.benchmark.results import append_row, read_rows
+from pyscf_mlguess.benchmark.results import read_rows
 from pyscf_mlguess.benchmark.summary import summarise
+from pyscf_mlguess.journal import append_row
+from pyscf_mlguess.molecules.molecule import Molecule
 
 PATH = [Molecule(f"H2_{x}", H2.symbols, ((0.0, 0.0, 0.0), (0.0, 0.0, x)), path="stretch") for x in (0.74, 0.75, 0.76)]
 

@@ -7,7 +7,7 @@ import pytest
 from pyscf.data.elements import ELEMENTS
 from scipy.spatial.distance import pdist
 
-from pyscf_mlguess.benchmark.molecules import load_set
+from pyscf_mlguess.benchmark.sets import load_set
 
 SIZES = {"qm9_size": 50, "drug_like": 30, "ions": 20, "radicals": 20, "elements": 20, "distorted": 20, "path": 20,
          "large": 10}
@@ -34,7 +34,7 @@ def test_set(stem):
 
 def test_keys_and_charges_are_those_of_the_smiles(stem):
     Chem = pytest.importorskip("rdkit.Chem")
-    from pyscf_mlguess.training.split import molecule_key, parse_smiles
+    from pyscf_mlguess.molecules.smiles import molecule_key, parse_smiles
 
     for molecule in load_set(stem)[0]:
         mol = Chem.AddHs(parse_smiles(molecule.smiles))
@@ -87,7 +87,7 @@ def test_large_is_sorted_by_size():
 def test_formulas_are_written_as_rdkit_writes_them():
     formula = pytest.importorskip("rdkit.Chem.rdMolDescriptors").CalcMolFormula
     from pyscf_mlguess.benchmark.sets.training_molecules import sum_formula
-    from pyscf_mlguess.training.split import parse_smiles
+    from pyscf_mlguess.molecules.smiles import parse_smiles
 
     for stem in ("ions", "elements", "qm9_size"):
         for molecule in load_set(stem)[0]:

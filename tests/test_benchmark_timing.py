@@ -7,9 +7,9 @@ import pytest
 
 import pyscf_mlguess
 from pyscf_mlguess.benchmark import timing
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
-from pyscf_mlguess.gate import Refusal
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.refusal import Refusal
 
 H2 = Molecule("H2", ("H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.74)))
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)))

@@ -5,11 +5,11 @@ import pytest
 from conftest import FORMAMIDE, ao_rotation
 from pyscf import df, dft, gto, lib, scf
 
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
-from pyscf_mlguess.cheap.fitted_interaction import FittedInteraction, Interaction
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.tensor import FittedInteraction, Interaction
 
 NITROGEN_DIOXIDE = "N 0 0 0; O 0 1.0989 0.4653; O 0 -1.0989 0.4653"
 

@@ -8,7 +8,7 @@ import pytest
 from command_line import WATER, assert_clear_error, mlguess
 
 import pyscf_mlguess
-from pyscf_mlguess import cli
+from pyscf_mlguess.cli import guess as commands
 from pyscf_mlguess.labels import DATA
 
 ROOT = Path(__file__).parents[1]
@@ -76,7 +76,7 @@ def test_train_without_its_reference(tmp_path):
 
 
 def test_train_passes_its_paths_on(tmp_path, monkeypatch):
-    training = pytest.importorskip("pyscf_mlguess.training.train")
+    training = pytest.importorskip("pyscf_mlguess.models.linear_density.training")
     calls = []
     monkeypatch.setattr(training, "train", lambda *given: calls.append(given) or given[1])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -96,7 +96,7 @@ def test_labels_of_the_repository_are_not_in_a_wheel(tmp_path, monkeypatch):
 
 
 def test_select_writes_the_molecules_to_label_next(tmp_path, monkeypatch):
-    from pyscf_mlguess.benchmark.molecules import read_xyz
+    from pyscf_mlguess.molecules.xyz import read_xyz
 
     selection = pytest.importorskip("pyscf_mlguess.training.selection")
     monkeypatch.setattr(selection, "choose", lambda candidates, labels, count: candidates[-count:])
@@ -120,7 +120,7 @@ def test_info_of_an_unknown_model():
 
 
 def test_demo_compares_with_minao(water, monkeypatch):
-    monkeypatch.setattr(cli, "_DEMO_SET", water)
+    monkeypatch.setattr(commands, "_DEMO_SET", water)
     result = mlguess("demo")
     assert result.exit_code == 0, result.output
     minao, ml, refined, two_level = re.findall(r"^(?:minao|\S*ml\S*) +(\d+) +(-\d+\.\d+)", result.output, re.M)

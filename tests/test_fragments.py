@@ -4,11 +4,12 @@ import random
 
 import pytest
 from command_line import assert_clear_error, mlguess
+from rdkit import Chem
 
-Chem = pytest.importorskip("rdkit.Chem")
-from pyscf_mlguess.benchmark.molecules import load_set  # noqa: E402
-from pyscf_mlguess.labels.fragments import random_fragment  # noqa: E402
-from pyscf_mlguess.training.split import molecule_key, split_of  # noqa: E402
+from pyscf_mlguess.benchmark.sets import load_set
+from pyscf_mlguess.labels.fragments import random_fragment
+from pyscf_mlguess.molecules.smiles import molecule_key
+from pyscf_mlguess.molecules.split import split_of
 
 DRUG = "CCN(CC)CCOC(=O)c1ccc(NC(=O)C2CCCC2)cc1[N+](=O)[O-]"
 INDOLE = "c1ccc2[nH]ccc2c1CCO"

@@ -5,6 +5,7 @@ import pytest
 from pyscf import dft, gto
 
 from pyscf_mlguess import gate, pipeline
+from pyscf_mlguess.refusal import Refusal
 
 BAD = {
     "radical cation of few atoms": ("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 1, 1),
@@ -31,7 +32,7 @@ def mean_field(atoms, spin, charge=0):
 
 @pytest.mark.parametrize("case", BAD)
 def test_bad_guesses_are_refused(case):
-    with pytest.raises(gate.Refusal):
+    with pytest.raises(Refusal):
         pipeline.initial_density_matrix(mean_field(*BAD[case]))
 
 
@@ -47,12 +48,12 @@ def test_good_guesses_pass(case):
 ])
 def test_each_check_can_fail(limit, value, message, monkeypatch):
     monkeypatch.setattr(gate, limit, value)
-    with pytest.raises(gate.Refusal, match=message):
+    with pytest.raises(Refusal, match=message):
         pipeline.initial_density_matrix(mean_field(*GOOD["water"]))
 
 
 def test_predictions_that_are_not_finite_are_refused(monkeypatch):
-    from pyscf_mlguess.models.linear_ace import LinearAce
+    from pyscf_mlguess.models.linear_density.model import LinearAce
 
     predict = LinearAce.predict
 
@@ -62,5 +63,5 @@ def test_predictions_that_are_not_finite_are_refused(monkeypatch):
         return prediction
 
     monkeypatch.setattr(LinearAce, "predict", broken)
-    with pytest.raises(gate.Refusal, match="atom 1 is not finite"):
+    with pytest.raises(Refusal, match="atom 1 is not finite"):
         pipeline.initial_density_matrix(mean_field(*GOOD["water"]))

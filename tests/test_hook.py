@@ -14,7 +14,8 @@ from pyscf.pbc import scf as pbc_scf
 from pyscf.scf import hf
 
 import pyscf_mlguess
-from pyscf_mlguess import GuessRefused, gate, hook, pipeline
+from pyscf_mlguess import GuessRefused, hook, pipeline
+from pyscf_mlguess.refusal import Refusal, check_molecule
 
 WATER = "O 0 0 0; H 0 0.757 0.587; H 0 -0.757 0.587"
 
@@ -189,7 +190,7 @@ def test_array_as_guess_is_untouched(water, prediction):
 
 
 def test_refusal_warns_once_at_the_caller_and_logs_one_line(water, prediction, capfd):
-    prediction.error = gate.Refusal("the gap is gone")
+    prediction.error = Refusal("the gap is gone")
     mf = scf.RHF(water).set(init_guess="ml", verbose=2, stdout=io.StringIO())
     with pytest.warns(GuessRefused, match="falling back to minao: the gap is gone") as record:
         mf.kernel()
@@ -237,12 +238,12 @@ def test_foreign_molecule_is_refused_and_gets_its_own_minao(water, hydroxyl, pre
 )
 def test_bad_molecules_are_refused(atom, reason):
     mol = gto.M(atom=atom, basis="sto-3g", spin=None, verbose=0)
-    with pytest.raises(gate.Refusal, match=reason):
-        gate.check_molecule(mol)
+    with pytest.raises(Refusal, match=reason):
+        check_molecule(mol)
 
 
 def test_ghost_atoms_may_sit_on_real_ones():
-    gate.check_molecule(gto.M(atom=WATER + "; ghost-O 0 0 0.01", basis="sto-3g", verbose=0))
+    check_molecule(gto.M(atom=WATER + "; ghost-O 0 0 0.01", basis="sto-3g", verbose=0))
 
 
 def test_molecule_without_atoms_takes_the_core_guess():
@@ -270,7 +271,7 @@ def test_guess_function_works_unregistered(water, prediction):
     mf = scf.RHF(water)
     assert pyscf_mlguess.guess(mf, "ml:x").shape == (water.nao, water.nao)
     assert prediction.calls == [(mf, "ml:x")]
-    prediction.error = gate.Refusal("no trust")
+    prediction.error = Refusal("no trust")
     with pytest.warns(GuessRefused, match="no trust"):
         np.testing.assert_array_equal(pyscf_mlguess.guess(mf), mf.get_init_guess(water, "minao"))
     with pytest.raises(ValueError, match="minao"):

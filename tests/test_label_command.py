@@ -10,8 +10,9 @@ from command_line import WATER, assert_clear_error, mlguess
 from label_runs import hydrogen
 from pyscf import dft, gto, scf
 
-from pyscf_mlguess.labels.calculation import Level, calculate, molecule_of
-from pyscf_mlguess.labels.storage import Failure, read_failures, read_labels, read_levels, write_labels
+from pyscf_mlguess.labels.calculation import calculate
+from pyscf_mlguess.molecules.label import Level, molecule_of
+from pyscf_mlguess.molecules.label_files import Failure, read_failures, read_labels, read_levels, write_labels
 
 pytest.importorskip("distributed")
 production = pytest.importorskip("pyscf_mlguess.labels.production")

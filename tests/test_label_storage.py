@@ -9,19 +9,18 @@ import numpy as np
 import pytest
 from pyscf.data.elements import charge
 
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole
-from pyscf_mlguess.benchmark.molecules import Molecule
-from pyscf_mlguess.labels.calculation import Label
-from pyscf_mlguess.labels.storage import (
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.molecules.label import Label, merge
+from pyscf_mlguess.molecules.label_files import (
     Failure,
     is_label_file,
-    merge,
     read_failures,
     read_labels,
     read_levels,
     read_summary,
     write_labels,
 )
+from pyscf_mlguess.molecules.molecule import Molecule
 
 ATOMS = {"water": "OHH", "ammonia": "NHHH", "argon": ["Ar"]}
 

@@ -13,10 +13,10 @@ import pytest
 from command_line import WATER, assert_clear_error, mlguess
 from label_runs import FAST, FREE_PORT, alive, hydrogen, wait_for
 
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.labels.collection import Collection
 from pyscf_mlguess.labels.inputs import Settings, Task
-from pyscf_mlguess.labels.storage import Failure, read_labels
+from pyscf_mlguess.molecules.label_files import Failure, read_labels
+from pyscf_mlguess.molecules.molecule import Molecule
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")

@@ -7,20 +7,18 @@ import pytest
 from pyscf import dft
 from scipy.spatial.distance import pdist, squareform
 
-from pyscf_mlguess.adft import AuxiliaryProblem
-from pyscf_mlguess.auxiliary_basis import free_atom_coefficients
-from pyscf_mlguess.benchmark.molecules import Molecule
+from pyscf_mlguess.density_fitting.auxiliary_basis import free_atom_coefficients
 from pyscf_mlguess.labels.calculation import (
     LabelError,
-    Level,
     calculate,
     displaced,
     label_of_orbitals,
-    level_of_orbitals,
-    molecule_of,
     stretched,
 )
-from pyscf_mlguess.training.reference import ReferenceEntry
+from pyscf_mlguess.labels.orbitals import level_of_orbitals
+from pyscf_mlguess.molecules.label import Label, Level, molecule_of
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 
 PBE = Level("pbe", "def2-svp")
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.1), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)), smiles="O")
@@ -49,8 +47,8 @@ def entry():
     """Converged orbitals of water as a reference file holds them."""
     mf = converged(WATER)
     orbitals = mf.mo_coeff[:, mf.mo_occ > 0]
-    return ReferenceEntry("water", "O", 0, mf.mol.atom_charges(), mf.mol.atom_coords(), {"pbe": orbitals},
-                          {"pbe": mf.mo_energy})
+    return Label("water", "O", 0, mf.mol.atom_charges(), mf.mol.atom_coords(), {},
+                 orbitals={"pbe/def2-svp": orbitals})
 
 
 @pytest.mark.parametrize("method, molecule, limit", [("cheap", WATER, 1e-5), ("scf", FLUORIDE, 1e-9)])
@@ -123,17 +121,17 @@ def test_level_parse():
 
 
 def test_orbitals_are_fitted_without_an_scf(entry):
-    label = label_of_orbitals(entry, "def2-svp")
-    dm = 2 * entry.orbitals["pbe"] @ entry.orbitals["pbe"].T
+    label = label_of_orbitals(entry)
+    orbitals = entry.orbitals["pbe/def2-svp"]
+    dm = 2 * orbitals @ orbitals.T
     assert relative_error(label.coefficients["pbe/def2-svp"], dm, WATER.mol("def2-svp")) < 1e-10
     assert label.gradients == {} and (label.name, label.smiles) == ("water", "O")
-    named = replace(entry, orbitals={"pbe_def2-svp": entry.orbitals["pbe"]})
-    assert list(label_of_orbitals(named, "sto-3g").coefficients) == ["pbe/def2-svp"]
     assert level_of_orbitals("HF", "Def2-SVP") == Level("hf", "def2-svp")
+    assert level_of_orbitals("pbe_def2-tzvp", "def2-svp") == Level("pbe", "def2-tzvp")
 
 
 def test_orbitals_of_another_basis_or_molecule_are_noticed(entry):
     with pytest.raises(LabelError, match="pbe/sto-3g: orbitals of 24 basis functions, where the basis has 7"):
-        label_of_orbitals(entry, "sto-3g")
+        label_of_orbitals(replace(entry, orbitals={"pbe/sto-3g": entry.orbitals["pbe/def2-svp"]}))
     with pytest.raises(LabelError, match="pbe/def2-svp: the orbitals hold 10.000 electrons, not 8"):
-        label_of_orbitals(replace(entry, charge=2), "def2-svp")
+        label_of_orbitals(replace(entry, charge=2))

@@ -9,6 +9,7 @@ from pyscf.lib import NPArrayWithTag
 
 import pyscf_mlguess
 from pyscf_mlguess import GuessRefused, gate, pipeline
+from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.routes.auxiliary_density import exact_fit_guess
 
 AMMONIA = "N 0 0 0.1; H 0 0.94 -0.27; H 0.81 -0.47 -0.27; H -0.81 -0.47 -0.27"
@@ -84,7 +85,7 @@ def test_matrix_has_the_right_shape_and_electrons(case):
 
 
 def test_learned_guess_saves_cycles_on_an_unseen_molecule():
-    from pyscf_mlguess.benchmark.molecules import load_set
+    from pyscf_mlguess.benchmark.sets import load_set
 
     mol = next(m for m in load_set("qm9_size")[0] if m.name == "acetic_anhydride").mol("def2-svp")
     minao, learned = both(lambda: dft.RKS(mol, xc="pbe").density_fit())
@@ -181,7 +182,7 @@ BAD = {
 @pytest.mark.parametrize("case", BAD)
 def test_what_cannot_be_served_is_refused_with_its_reason(case):
     make, reason = BAD[case]
-    with pytest.raises(gate.Refusal, match=reason):
+    with pytest.raises(Refusal, match=reason):
         pipeline.initial_density_matrix(make())
 
 

@@ -3,7 +3,7 @@ import pytest
 from pyscf import dft, gto, scf
 from pyscf.lib import NPArrayWithTag
 
-from pyscf_mlguess.routes.purification import occupy, spread_over_degenerate
+from pyscf_mlguess.routes.occupation import occupy, spread_over_degenerate
 
 
 def core_fock(mf):

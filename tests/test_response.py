@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import ao_rotation
 
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import element_numbers

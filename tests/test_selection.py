@@ -1,8 +1,8 @@
 import pytest
 
-from pyscf_mlguess.benchmark.smiles import conformer, molecule_from_conformer
-from pyscf_mlguess.labels.calculation import Label
-from pyscf_mlguess.models.ace_features import AceSettings
+from pyscf_mlguess.models.linear_density.features import AceSettings
+from pyscf_mlguess.molecules.label import Label
+from pyscf_mlguess.molecules.smiles import conformer, molecule_from_conformer
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.selection import choose
 

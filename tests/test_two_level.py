@@ -8,8 +8,8 @@ from conftest import FORMAMIDE, WATER, broken_symmetry
 from pyscf import dft, gto, lib, qmmm, scf
 
 from pyscf_mlguess import two_level
-from pyscf_mlguess.cheap.two_level import TwoLevelSCF
 from pyscf_mlguess.stages import listening
+from pyscf_mlguess.two_level_scf import TwoLevelSCF
 
 RADICAL = {"atom": "N 0 0 0; O 0 1.0989 0.4653; O 0 -1.0989 0.4653", "spin": 1}
 OXYGEN = {"atom": "O 0 0 0; O 0 0 1.21", "spin": 2}

@@ -13,8 +13,8 @@ from pyscf import gto, scf
 from pyscf.lib.exceptions import BasisNotFoundError
 
 from pyscf_mlguess import gate, load_model, refine
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.pipeline import density_alone
 from pyscf_mlguess.stages import count, stage
 

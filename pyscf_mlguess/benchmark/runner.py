@@ -28,12 +28,13 @@ from pyscf_mlguess.benchmark.guesses import (
     prepare,
     weights_of,
 )
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.observation import observing, peak_memory_mb, reset_peak_memory
 from pyscf_mlguess.benchmark.protocol import Protocol
-from pyscf_mlguess.benchmark.results import append_row, read_rows, row_key
-from pyscf_mlguess.gate import GuessRefused
+from pyscf_mlguess.benchmark.results import read_rows, row_key
+from pyscf_mlguess.journal import append_row
 from pyscf_mlguess.models import trained_on
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.refusal import GuessRefused
 from pyscf_mlguess.stages import listening, stage
 
 _STAGES = ("model", "route", "cheap", "guess", "scf")

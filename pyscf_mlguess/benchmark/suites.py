@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pyscf.data.elements import charge
 
 from pyscf_mlguess.benchmark.guesses import CLASSICAL, source_of
-from pyscf_mlguess.benchmark.molecules import load_set
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.runner import Batch
+from pyscf_mlguess.benchmark.sets import load_set
 from pyscf_mlguess.gate import NOT_AS_FREE_ATOMS
 
 LEARNED = "ml"

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from pyscf import lib
 
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.benchmark.protocol import Protocol
-from pyscf_mlguess.gate import GuessRefused
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.refusal import GuessRefused
 
 # Smaller molecules have cycles too short to compare with.
 SMALLEST = 20

@@ -14,12 +14,12 @@ import scipy.linalg
 from pyscf import df, lib
 from pyscf.scf import hf, rohf
 
-from pyscf_mlguess import gate
-from pyscf_mlguess.adft import AuxiliaryProblem
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
-from pyscf_mlguess.cheap.fitted_interaction import FittedInteraction, Interaction
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.tensor import FittedInteraction, Interaction
 from pyscf_mlguess.functional import STAND_IN_EXCHANGE
+from pyscf_mlguess.refusal import Refusal
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 
 GRID_LEVEL = 0
 # Shares of mf.max_memory (less what the process holds already) for the tensors and for functions on the grid.
@@ -99,7 +99,7 @@ class CheapProblem:
             self._exchange, self.share = FittedInteraction(self.mol, auxmol, interaction), 1.0
         self.lacks_exchange = interaction is not None and self._exchange is None
         if self.lacks_exchange and max(interaction.short_range, interaction.long_range) > _MOST_STAND_IN:
-            raise gate.Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
+            raise Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
                                f"{lib.current_memory()[0]:.0f} in use; max_memory is {self.mf.max_memory:.0f}")
 
     def _auxiliary(self, with_df):

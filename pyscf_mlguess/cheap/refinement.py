@@ -6,9 +6,9 @@ import numpy as np
 from pyscf.lib import logger
 from pyscf.scf import hf, rohf
 
-from pyscf_mlguess import gate
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
 MAX_ITERATIONS = 20
@@ -26,14 +26,14 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object; nothing of it changes, but a density-fitted one that will
         need its tensor gets it here.  dm: (nao, nao) or (2, nao, nao).
     Returns the density matrix of the smallest orbital gradient met, ``dm`` itself included, in the same shape.
-    No Fock matrix is built with the integrals or the grid of ``mf``.  Raises ValueError (gate.Refusal) for
+    No Fock matrix is built with the integrals or the grid of ``mf``.  Raises ValueError (Refusal) for
     another SCF class, a molecule without a meaningful density, or a matrix of another shape.
     """
-    gate.check_scf_class(mf)
-    gate.check_molecule(mf.mol)
+    check_scf_class(mf)
+    check_molecule(mf.mol)
     nao, spins = mf.mol.nao, () if isinstance(mf, hf.RHF) and not isinstance(mf, rohf.ROHF) else (2,)
     if np.shape(dm) != (*spins, nao, nao):
-        raise gate.Refusal(f"density matrix of shape {np.shape(dm)}; {type(mf).__name__} needs {(*spins, nao, nao)}")
+        raise Refusal(f"density matrix of shape {np.shape(dm)}; {type(mf).__name__} needs {(*spins, nao, nao)}")
     with stage("cheap"):
         return refined(Anderson(CheapProblem(mf)), dm)
 

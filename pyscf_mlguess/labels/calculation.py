@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 from pyscf import dft, scf
-from pyscf.data.elements import ELEMENTS, charge
+from pyscf.data.elements import charge
 from pyscf.data.nist import BOHR
 from pyscf.data.radii import COVALENT
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import pdist, squareform
 
-from pyscf_mlguess import gate
-from pyscf_mlguess.adft import AuxiliaryProblem
-from pyscf_mlguess.benchmark.molecules import Molecule
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.refinement import refined
-from pyscf_mlguess.cheap.two_level import two_level
-from pyscf_mlguess.training.reference import ReferenceEntry
+from pyscf_mlguess.molecules.label import Label, Level, molecule_of
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.refusal import Refusal, check_molecule
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
+from pyscf_mlguess.two_level_scf import two_level
 
 # Grid of the SCF, and the convergence of energy (Eh) and orbital gradient that labels need.
 _GRID_LEVEL = 1
@@ -32,45 +32,8 @@ _BONDED = 1.25
 _ELECTRONS = 1e-3
 
 
-@dataclass(frozen=True)
-class Level:
-    """A functional (PySCF's name, or "hf") and an orbital basis, written "pbe/def2-svp"."""
-
-    xc: str
-    basis: str
-
-    @classmethod
-    def parse(cls, text: str) -> "Level":
-        """From "functional/basis"; raises ValueError."""
-        xc, slash, basis = text.strip().lower().partition("/")
-        if not (xc and slash and basis):
-            raise ValueError(f"level of theory {text!r} is not functional/basis, such as pbe/def2-svp")
-        return cls(xc, basis)
-
-    def __str__(self) -> str:
-        return f"{self.xc}/{self.basis}"
-
-
 class LabelError(RuntimeError):
     """A molecule that cannot be labelled, with the reason."""
-
-
-@dataclass
-class Label:
-    """A molecule's geometry and densities.
-
-    positions: (natm, 3) float32, bohr; the calculations were made at exactly these.
-    coefficients: {level: (naux,) float32}, Coulomb-fitted, PySCF's auxiliary order.
-    gradients: {level: norm of the orbital gradient, Eh}.
-    """
-
-    name: str
-    smiles: str
-    charge: int
-    numbers: np.ndarray
-    positions: np.ndarray
-    coefficients: dict[str, np.ndarray]
-    gradients: dict[str, float] = field(default_factory=dict)
 
 
 def displaced(molecule: Molecule, sigma: float) -> Molecule:
@@ -133,43 +96,30 @@ def calculate(molecule: Molecule, levels: list[Level], method: str = "cheap") ->
     return label
 
 
-def label_of_orbitals(entry: ReferenceEntry, basis: str) -> Label:
-    """Fit the densities of converged orbitals; ``basis`` is that of the levels whose names hold none.
+def label_of_orbitals(entry: Label) -> Label:
+    """Fit the densities of converged orbitals.
 
-    Raises LabelError where the orbitals are not those of the molecule in that basis.
+    Raises LabelError where the orbitals are not those of the molecule in the basis of their level.
     """
     molecule = molecule_of(entry)
-    label = Label(entry.name, entry.smiles, entry.charge, entry.numbers, entry.positions.astype(np.float32), {})
+    label = replace(entry, coefficients={}, orbitals={})
     for name, orbitals in entry.orbitals.items():
-        level = level_of_orbitals(name, basis)
+        level = Level.parse(name)
         mol = _checked(molecule.mol(level.basis))
         if len(orbitals) != mol.nao:
             raise LabelError(f"{level}: orbitals of {len(orbitals)} basis functions, where the basis has {mol.nao}")
-        dm = 2 * orbitals @ orbitals.T
+        dm = 2 * orbitals.astype(float) @ orbitals.T.astype(float)
         electrons = np.vdot(dm, mol.intor_symmetric("int1e_ovlp"))
         if not abs(electrons - mol.nelectron) < _ELECTRONS:
             raise LabelError(f"{level}: the orbitals hold {electrons:.3f} electrons, not {mol.nelectron}")
-        label.coefficients[str(level)] = AuxiliaryProblem(mol).fit(dm).astype(np.float32)
+        label.coefficients[name] = AuxiliaryProblem(mol).fit(dm).astype(np.float32)
     return label
-
-
-def level_of_orbitals(name: str, basis: str) -> Level:
-    """The level that a group of orbitals is called after: "pbe", in ``basis``, or "pbe_def2-tzvp"."""
-    xc, _, own = name.lower().partition("_")
-    return Level(xc, own or basis.lower())
-
-
-def molecule_of(entry: Label | ReferenceEntry) -> Molecule:
-    """The geometry of a label or reference entry; ValueError for an odd number of electrons."""
-    symbols = tuple(ELEMENTS[number] for number in entry.numbers)
-    positions = np.asarray(entry.positions, dtype=float) * BOHR
-    return Molecule(entry.name, symbols, tuple(map(tuple, positions.tolist())), entry.charge, smiles=entry.smiles)
 
 
 def _checked(mol):
     try:
-        gate.check_molecule(mol)
-    except gate.Refusal as refusal:
+        check_molecule(mol)
+    except Refusal as refusal:
         raise LabelError(str(refusal)) from None
     return mol
 

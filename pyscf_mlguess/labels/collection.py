@@ -21,9 +21,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pyscf_mlguess.benchmark.results import append_row, complete_lines
-from pyscf_mlguess.labels.calculation import Label
-from pyscf_mlguess.labels.storage import Failure, merge, read_failures, read_labels, read_levels, write_labels
+from pyscf_mlguess.journal import append_row, complete_lines
+from pyscf_mlguess.molecules.label import Label, merge
+from pyscf_mlguess.molecules.label_files import Failure, read_failures, read_labels, read_levels, write_labels
 
 _LEVEL = "coefficients/"
 _GRADIENT = "gradient/"

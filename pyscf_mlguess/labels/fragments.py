@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterator
 
 from rdkit import Chem
 
-from pyscf_mlguess.training.split import molecule_key, parse_smiles, split_of
+from pyscf_mlguess.molecules.smiles import molecule_key, parse_smiles
+from pyscf_mlguess.molecules.split import split_of
 
 # Draws for every fragment that is wanted, before no more are expected.
 _DRAWS = 50

@@ -8,26 +8,14 @@ from pathlib import Path
 
 import h5py
 
-from pyscf_mlguess.benchmark.molecules import (
-    Molecule,
-    MoleculeFileError,
-    count_molecules,
-    is_smi,
-    iter_molecules,
-)
-from pyscf_mlguess.labels.calculation import (
-    Label,
-    Level,
-    calculate,
-    displaced,
-    label_of_orbitals,
-    level_of_orbitals,
-    molecule_of,
-    stretched,
-)
-from pyscf_mlguess.labels.storage import Failure, is_label_file, read_labels, read_summary
-from pyscf_mlguess.training.reference import ReferenceEntry, read_entry, read_names
-from pyscf_mlguess.training.split import parse_smiles
+from pyscf_mlguess.labels.calculation import calculate, displaced, label_of_orbitals, stretched
+from pyscf_mlguess.labels.orbitals import read_entry, read_names
+from pyscf_mlguess.molecules.files import count_molecules, is_smi, iter_molecules
+from pyscf_mlguess.molecules.label import Label, Level, molecule_of
+from pyscf_mlguess.molecules.label_files import Failure, is_label_file, read_labels, read_summary
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.smiles import parse_smiles
+from pyscf_mlguess.molecules.xyz import MoleculeFileError
 
 METHODS = ("cheap", "scf")
 
@@ -55,14 +43,13 @@ class Task:
     molecule: Molecule
     levels: tuple[Level, ...]
     method: str
-    orbital_basis: str
-    entry: ReferenceEntry | None = None
+    entry: Label | None = None
 
     def label(self) -> Label:
         """Raises LabelError, and whatever else a calculation fails with."""
         if self.entry is None:
             return calculate(self.molecule, list(self.levels), self.method)
-        return replace(label_of_orbitals(self.entry, self.orbital_basis), name=self.molecule.name)
+        return replace(label_of_orbitals(self.entry), name=self.molecule.name)
 
     def failure(self, reason: str) -> Failure:
         """The record of this task's failure."""
@@ -128,14 +115,13 @@ def _identified(molecule):
 
 
 def _task(molecule, settings):
-    return Task(molecule, settings.levels, settings.method, settings.orbital_basis)
+    return Task(molecule, settings.levels, settings.method)
 
 
 def _orbital_task(path, name, smiles, settings):
     try:
-        entry = read_entry(path, name)
+        entry = read_entry(path, name, settings.orbital_basis)
         molecule = _identified(molecule_of(entry))
     except (KeyError, OSError, ValueError) as error:
         return Failure(f"{Path(path).name}, {name}", smiles, str(error))
-    levels = tuple(level_of_orbitals(level, settings.orbital_basis) for level in entry.orbitals)
-    return Task(molecule, levels, settings.method, settings.orbital_basis, entry)
+    return Task(molecule, tuple(map(Level.parse, entry.orbitals)), settings.method, entry)

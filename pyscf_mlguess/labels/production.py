@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from pyscf_mlguess.labels.collection import Collection
 from pyscf_mlguess.labels.inputs import Settings, Task, count_tasks, read_tasks
-from pyscf_mlguess.labels.storage import Failure
 from pyscf_mlguess.labels.workers import label_tasks
+from pyscf_mlguess.molecules.label_files import Failure
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -12,9 +12,10 @@ import dask
 from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
 from pyscf import lib
 
-from pyscf_mlguess.labels.calculation import Label, LabelError
+from pyscf_mlguess.labels.calculation import LabelError
 from pyscf_mlguess.labels.inputs import Task
-from pyscf_mlguess.labels.storage import Failure
+from pyscf_mlguess.molecules.label import Label
+from pyscf_mlguess.molecules.label_files import Failure
 
 # Tasks of every worker thread that the scheduler holds at a time.
 _IN_FLIGHT = 4

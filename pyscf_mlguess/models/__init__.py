@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-from pyscf_mlguess.models.linear_ace import LinearAce
+from pyscf_mlguess.models.linear_density.model import LinearAce
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 FORMAT = 3

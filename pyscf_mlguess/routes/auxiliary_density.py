@@ -8,11 +8,11 @@ import numpy as np
 from pyscf import lib
 from pyscf.scf import hf
 
-from pyscf_mlguess.adft import GRID_LEVEL, AuxiliaryProblem
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole, free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
-from pyscf_mlguess.prediction import AuxiliaryDensity
-from pyscf_mlguess.routes.purification import Occupied, occupy
+from pyscf_mlguess.predictions import AuxiliaryDensity
+from pyscf_mlguess.routes.auxiliary_fock import GRID_LEVEL, AuxiliaryProblem
+from pyscf_mlguess.routes.occupation import Occupied, occupy
 from pyscf_mlguess.structure import element_numbers
 
 

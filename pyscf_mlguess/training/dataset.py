@@ -9,13 +9,13 @@ from pyscf.data.elements import ELEMENTS
 from pyscf.data.nist import BOHR
 from tqdm import tqdm
 
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole
-from pyscf_mlguess.benchmark.molecules import Molecule
-from pyscf_mlguess.labels.calculation import Label
-from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, neighbour_density
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.models.linear_density.compression import compress, coupling_coefficients, fit_features
+from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, neighbour_density
+from pyscf_mlguess.molecules.label import Label
+from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
-from pyscf_mlguess.training.features import compress, coupling_coefficients, fit_features
 from pyscf_mlguess.training.solver import Design, Problem
 from pyscf_mlguess.training.targets import BASE, Target, base_auxiliary_mole, read_target
 

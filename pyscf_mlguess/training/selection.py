@@ -12,9 +12,9 @@ import heapq
 import numpy as np
 from tqdm import tqdm
 
-from pyscf_mlguess.benchmark.molecules import Molecule
-from pyscf_mlguess.labels.calculation import Label
-from pyscf_mlguess.models.ace_features import AceSettings
+from pyscf_mlguess.models.linear_density.features import AceSettings
+from pyscf_mlguess.molecules.label import Label
+from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.dataset import fit_all_features, make_design
 
@@ -70,6 +70,6 @@ def _updated(inverse, x):
 
 
 def _mol(entry):
-    from pyscf_mlguess.labels.calculation import molecule_of
+    from pyscf_mlguess.molecules.label import molecule_of
 
     return (molecule_of(entry) if isinstance(entry, Label) else entry).mol("sto-3g")

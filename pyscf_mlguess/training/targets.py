@@ -19,10 +19,10 @@ import numpy as np
 from pyscf import df, dft, gto, lib
 from tqdm import tqdm
 
-from pyscf_mlguess.adft import COARSEST, DENSITY_FLOOR, AuxiliaryProblem
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole, free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole, free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
-from pyscf_mlguess.labels.calculation import Label, Level, molecule_of
+from pyscf_mlguess.molecules.label import Label, Level, molecule_of
+from pyscf_mlguess.routes.auxiliary_fock import COARSEST, DENSITY_FLOOR, AuxiliaryProblem
 
 # The density that models are trained on first; those of other levels are learned as differences from it.
 BASE = Level("pbe", "def2-svp")

@@ -1,1 +1,28 @@
-"""The shipped molecule sets and the script that makes them."""
+"""The molecule sets of the benchmark: .smi lists of candidates, and the geometries made from them (``make``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyscf_mlguess.molecules.files import read_molecules
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.xyz import MoleculeFileError
+
+_SETS = Path(__file__).parent
+
+
+def shipped_sets() -> dict[str, Path]:
+    """Name and file of each benchmark set of the package."""
+    return {path.stem: path for path in sorted(_SETS.glob("*.xyz"))}
+
+
+def load_set(name_or_path: str | Path) -> tuple[list[Molecule], list[MoleculeFileError]]:
+    """The molecules of a shipped set (``qm9_size``) or of a file, and the errors of those that cannot be read.
+
+    Raises FileNotFoundError, and MoleculeFileError as ``read_molecules``.
+    """
+    shipped = shipped_sets()
+    path = shipped.get(str(name_or_path), Path(name_or_path))
+    if not path.is_file():
+        raise FileNotFoundError(f"no molecule file {str(path)!r}; the shipped sets are {', '.join(shipped)}")
+    return read_molecules(path)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pyscf_mlguess.benchmark.molecules import Molecule
-from pyscf_mlguess.training.split import molecule_key, parse_smiles
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.smiles import molecule_key, parse_smiles
 
 _AXES = np.array([[0, 0, 1], [0, 0, -1], [1, 0, 0], [-1, 0, 0], [0, 1, 0], [0, -1, 0]], dtype=float)
 _EQUATOR = np.array([[np.cos(t), np.sin(t), 0.0] for t in np.deg2rad([0, 120, 240])])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from rdkit.Chem.rdMolTransforms import GetBondLength, SetBondLength
 
-from pyscf_mlguess.benchmark.molecules import Molecule
-from pyscf_mlguess.benchmark.smiles import conformer, molecule_from_conformer
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.smiles import conformer, molecule_from_conformer
 
 _SEED = 11
 # Standard deviation in angstrom of each coordinate.

@@ -10,8 +10,8 @@ from ase.md.velocitydistribution import MaxwellBoltzmannDistribution
 from rdkit.Chem.rdForceFieldHelpers import MMFFGetMoleculeForceField, MMFFGetMoleculeProperties
 from rdkit.Chem.rdMolTransforms import SetDihedralDeg
 
-from pyscf_mlguess.benchmark.molecules import Molecule
-from pyscf_mlguess.benchmark.smiles import conformer, molecule_from_conformer
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.smiles import conformer, molecule_from_conformer
 
 _FRAMES = 10
 _TORSION_STEP = 18.0  # degrees

@@ -1,18 +1,18 @@
-"""Molecules from SMILES: one RDKit conformer each, and .smi files of them."""
+"""SMILES: canonical forms and keys of molecules, one RDKit conformer each, and .smi files of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from rdkit import Chem, rdBase
+from rdkit.Chem import rdDistGeom
+from rdkit.Chem import rdForceFieldHelpers as force_fields
+from rdkit.Geometry import Point3D
 
-from pyscf_mlguess.benchmark.molecules import Molecule, MoleculeFileError, line_error, text_lines
-from pyscf_mlguess.training.split import molecule_key, parse_smiles
-
-if TYPE_CHECKING:
-    from rdkit.Chem import Mol
+from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.xyz import MoleculeFileError, line_error, text_lines
 
 _SEED = 7
 _MAX_STEPS = 5000
@@ -20,17 +20,46 @@ _APART = 2.5  # angstrom
 _DECIMALS = 6  # what write_xyz keeps
 
 
-def conformer(smiles: str) -> Mol:
+def parse_smiles(smiles: str) -> Chem.Mol:
+    """The RDKit molecule of a SMILES, hydrogens implicit.
+
+    Raises ValueError where RDKit cannot read the SMILES.
+    """
+    with rdBase.BlockLogs():
+        mol = Chem.MolFromSmiles(smiles)
+    if mol is None or mol.GetNumAtoms() == 0:
+        raise ValueError(f"RDKit cannot read the SMILES {smiles!r}")
+    return mol
+
+
+def canonical_smiles(smiles: str) -> str:
+    """RDKit's canonical SMILES without stereochemistry: conformers and stereoisomers count as one molecule.
+
+    Raises ValueError as ``parse_smiles``.
+    """
+    mol = parse_smiles(smiles)
+    return Chem.MolToSmiles(mol, isomericSmiles=False)
+
+
+def molecule_key(smiles: str) -> str:
+    """The InChIKey without stereochemistry, which tells whether a model was trained on a molecule.
+
+    Conformers, stereoisomers and most tautomers share it; charge states that differ by protons differ in the last
+    letter. Empty where InChI cannot represent the molecule. Raises ValueError as ``parse_smiles``.
+    """
+    mol = parse_smiles(smiles)
+    Chem.RemoveStereochemistry(mol)
+    with rdBase.BlockLogs():
+        return Chem.MolToInchiKey(mol)
+
+
+def conformer(smiles: str) -> Chem.Mol:
     """The RDKit molecule with hydrogens and one conformer by ETKDGv3, relaxed with MMFF94 (UFF where it cannot).
 
     Several molecules (a dot in the SMILES) are relaxed together, from side by side. Always the same conformer with
-    the same RDKit. Raises ValueError where RDKit is missing, cannot read the SMILES,
-    or finds no conformer or no force field.
+    the same RDKit. Raises ValueError where RDKit cannot read the SMILES or finds no conformer or no force field.
     """
     mol = parse_smiles(smiles)
-    from rdkit import Chem, rdBase
-    from rdkit.Chem import rdForceFieldHelpers as force_fields
-
     with rdBase.BlockLogs():
         parts = [_embedded(part, smiles) for part in Chem.GetMolFrags(Chem.AddHs(mol), asMols=True)]
         mol = _side_by_side(parts)
@@ -45,8 +74,6 @@ def conformer(smiles: str) -> Mol:
 
 def _embedded(mol, smiles):
     """One molecule with a conformer."""
-    from rdkit.Chem import rdDistGeom
-
     parameters = rdDistGeom.ETKDGv3()
     parameters.randomSeed = _SEED
     if rdDistGeom.EmbedMolecule(mol, parameters) < 0:
@@ -58,9 +85,6 @@ def _embedded(mol, smiles):
 
 def _side_by_side(parts):
     """The molecules of a complex in a row, their surfaces ``_APART`` from each other, for the force field to join."""
-    from rdkit import Chem
-    from rdkit.Geometry import Point3D
-
     complex_, end = None, 0.0
     for part in parts:
         positions = part.GetConformer().GetPositions()
@@ -79,7 +103,7 @@ def _side_by_side(parts):
     return complex_
 
 
-def molecule_from_conformer(mol: Mol, name: str, smiles: str, path: str = "") -> Molecule:
+def molecule_from_conformer(mol: Chem.Mol, name: str, smiles: str, path: str = "") -> Molecule:
     """The geometry of an RDKit molecule with hydrogens and a conformer.
 
     Charge from the formal charges, multiplicity from the unpaired electrons that the SMILES writes, all parallel.

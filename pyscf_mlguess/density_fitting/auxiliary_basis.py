@@ -67,7 +67,7 @@ def free_atom_coefficients(auxmol: gto.Mole) -> np.ndarray:
 @lru_cache(maxsize=None)
 def free_atom(number: int, core: int) -> np.ndarray:
     """Coefficients of one free atom with its valence electrons only, shape (naux of the atom,)."""
-    from pyscf_mlguess.adft import AuxiliaryProblem
+    from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 
     symbol = ELEMENTS[number]
     core_shells = gto.ecp.core_configuration(core, atom_symbol=symbol)

@@ -8,10 +8,11 @@ from pyscf.lib import logger
 from pyscf.scf import hf
 from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
-from pyscf_mlguess import gate, hook
+from pyscf_mlguess import hook
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.refinement import refined
+from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
 MAX_ITERATIONS = 10
@@ -40,8 +41,8 @@ def two_level(mf: hf.SCF) -> hf.SCF:
         raise TypeError(f"two_level({type(mf).__name__}): a second-order SCF does not use DIIS; "
                         "use one of the two")
     try:
-        gate.check_scf_class(mf)
-    except gate.Refusal as refusal:
+        check_scf_class(mf)
+    except Refusal as refusal:
         raise TypeError(f"two_level: {refusal}") from None
     return lib.set_class(TwoLevelSCF(mf), (TwoLevelSCF, mf.__class__))
 
@@ -120,10 +121,10 @@ def cheap_scf(mf: hf.SCF) -> Anderson | None:
         mf._eri = mf.mol.intor("int2e", aosym="s8")
     try:
         # Conversions such as to_gks() keep the mixin.
-        gate.check_scf_class(mf)
-        gate.check_molecule(mf.mol)
+        check_scf_class(mf)
+        check_molecule(mf.mol)
         return Anderson(CheapProblem(mf))
-    except gate.Refusal as refusal:
+    except Refusal as refusal:
         mf._unserved = str(refusal)
         logger.warn(mf, "two-level SCF: %s; plain DIIS instead", refusal)
     return None

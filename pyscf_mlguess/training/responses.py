@@ -12,13 +12,13 @@ import numpy as np
 from pyscf import dft
 from tqdm import tqdm
 
-from pyscf_mlguess.adft import AuxiliaryProblem
-from pyscf_mlguess.auxiliary_basis import free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
-from pyscf_mlguess.labels.calculation import Label, molecule_of
-from pyscf_mlguess.models.linear_ace import LinearAce
+from pyscf_mlguess.models.linear_density.model import LinearAce
 from pyscf_mlguess.models.response import Response, response_features
+from pyscf_mlguess.molecules.label import Label, molecule_of
 from pyscf_mlguess.routes.auxiliary_density import output_density
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.solver import Design, Problem, geometric_mean, solve

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pyscf_mlguess.console import cache_folder, clear_errors
+from pyscf_mlguess.cli.console import cache_folder, clear_errors
 
 # Everything else is imported by the command that needs it, so that --help stays quick.
 
@@ -121,7 +121,7 @@ def curve(
 
 
 def _load(names, limit):
-    from pyscf_mlguess.benchmark.molecules import load_set
+    from pyscf_mlguess.benchmark.sets import load_set
 
     sets, errors = [], []
     for name in names:

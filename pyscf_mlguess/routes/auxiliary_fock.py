@@ -16,7 +16,7 @@ from pyscf import df, dft, gto, lib
 from pyscf.gto.eval_gto import BLKSIZE, make_screen_index
 from pyscf.scf import _vhf, jk
 
-from pyscf_mlguess.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.functional import SemilocalPotential
 
 GRID_LEVEL, COARSEST = 1, 0

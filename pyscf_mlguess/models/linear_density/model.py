@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, Contraction, neighbour_density
+from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, Contraction, neighbour_density
 from pyscf_mlguess.models.response import Response
-from pyscf_mlguess.prediction import AuxiliaryDensity
+from pyscf_mlguess.predictions import AuxiliaryDensity
 from pyscf_mlguess.structure import Structure
 
 # Weights are stored as whole numbers up to this, times a unit that is at least the second.

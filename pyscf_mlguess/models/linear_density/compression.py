@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import block_diag
 
-from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings, Contraction, Irreps
+from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, Contraction, Irreps
 
 
 def coupling_coefficients(lmax: int) -> dict[tuple[int, int, int], np.ndarray]:

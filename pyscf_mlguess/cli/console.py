@@ -13,7 +13,7 @@ import typer
 @contextmanager
 def clear_errors() -> Iterator[None]:
     """Wrong input ends the command with one line and no traceback."""
-    from pyscf_mlguess.gate import GuessRefused
+    from pyscf_mlguess.refusal import GuessRefused
 
     try:
         yield

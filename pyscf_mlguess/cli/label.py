@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pyscf_mlguess.console import clear_errors
+from pyscf_mlguess.cli.console import clear_errors
 
 # Everything else is imported by the command itself, so that --help stays quick.
 
@@ -80,7 +80,7 @@ def fragments(
             raise ValueError(f"--heavy-atoms {heavy_atoms!r}: expected two numbers, fewest first, such as 5,11")
         smiles, excluded = _smiles(molecules), _benchmark_keys()
         from pyscf_mlguess.labels.fragments import random_fragments
-        from pyscf_mlguess.training.split import molecule_key
+        from pyscf_mlguess.molecules.smiles import molecule_key
 
         excluded |= {molecule_key(each) for path in exclude or () for each in _smiles(path)}
         found = list(random_fragments(smiles, (fewest, most), count, excluded, seed))
@@ -89,8 +89,7 @@ def fragments(
 
 
 def _smiles(path):
-    from pyscf_mlguess.benchmark.smiles import smi_lines
-    from pyscf_mlguess.training.split import parse_smiles
+    from pyscf_mlguess.molecules.smiles import parse_smiles, smi_lines
 
     found = [fields[0] for _, fields in smi_lines(path)]
     if not found:
@@ -100,14 +99,14 @@ def _smiles(path):
 
 
 def _benchmark_keys():
-    from pyscf_mlguess.benchmark.molecules import load_set, shipped_sets
+    from pyscf_mlguess.benchmark.sets import load_set, shipped_sets
 
     return {molecule.inchikey for name in shipped_sets() for molecule in load_set(name)[0]} - {""}
 
 
 def _levels(texts, orbital_basis):
     from pyscf_mlguess.benchmark.protocol import Protocol
-    from pyscf_mlguess.labels.calculation import Level
+    from pyscf_mlguess.molecules.label import Level
 
     parsed = tuple(dict.fromkeys(map(Level.parse, texts)))
     for each in (*parsed, Level("hf", orbital_basis)):

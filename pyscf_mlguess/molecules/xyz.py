@@ -1,19 +1,16 @@
-"""Molecule sets: SMILES, or (extended) xyz files with charge= and multiplicity= in the comment line, angstrom."""
+"""Extended xyz files with charge= and multiplicity= in the comment line, angstrom; errors name file and line."""
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from pyscf import gto
-from pyscf.data.elements import ELEMENTS, charge
+from pyscf.data.elements import ELEMENTS
 
-_SETS = Path(__file__).parent / "sets"
-_LAST_ALL_ELECTRON_DEF2 = 36
+from pyscf_mlguess.molecules.molecule import Molecule
+
 _KEY_VALUE = re.compile(r'(?:^|\s)(\w+)=(?:"([^"]*)"|(\S+))')
 _COUNT = re.compile(r"\s*0*[1-9][0-9]{0,8}\s*")
 
@@ -22,122 +19,13 @@ class MoleculeFileError(ValueError):
     """A molecule file that cannot be read; the message names the file and the line."""
 
 
-@dataclass(frozen=True)
-class Molecule:
-    """One geometry.
-
-    positions: natm triples in angstrom.
-    multiplicity: 2S + 1. Raises ValueError where the electrons cannot have it.
-    inchikey: without stereochemistry (``training.split.molecule_key``), or empty.
-    path: frames of one geometry path share this name and are in order; empty for a single geometry.
-    """
-
-    name: str
-    symbols: tuple[str, ...]
-    positions: tuple[tuple[float, float, float], ...]
-    charge: int = 0
-    multiplicity: int = 1
-    smiles: str = ""
-    inchikey: str = ""
-    path: str = ""
-
-    def __post_init__(self):
-        nelec, unpaired = sum(map(charge, self.symbols)) - self.charge, self.multiplicity - 1
-        if not 0 <= unpaired <= nelec or (nelec - unpaired) % 2:
-            raise ValueError(f"{nelec} electrons cannot have multiplicity {self.multiplicity}")
-
-    def mol(self, basis: str) -> gto.Mole:
-        """The PySCF molecule, with the core potentials that belong to a def2 basis."""
-        ecp = {symbol: basis for symbol in set(self.symbols) if has_core_potential(symbol, basis)}
-        return gto.M(atom=list(zip(self.symbols, self.positions)), unit="Angstrom", charge=self.charge,
-                     spin=self.multiplicity - 1, basis=basis, ecp=ecp, verbose=0)
-
-    @property
-    def fingerprint(self) -> str:
-        """Tells geometries of the same name apart: a hash of atoms, positions, charge and multiplicity."""
-        state = (self.symbols, self.positions, self.charge, self.multiplicity)
-        return hashlib.sha256(repr(state).encode()).hexdigest()[:12]
-
-
-def has_core_potential(symbol: str, basis: str) -> bool:
-    """Whether ``Molecule.mol`` replaces the core of this element by the potential that belongs to the basis."""
-    return basis.lower().startswith("def2") and charge(symbol) > _LAST_ALL_ELECTRON_DEF2
-
-
-def shipped_sets() -> dict[str, Path]:
-    """Name and file of each benchmark set of the package."""
-    return {path.stem: path for path in sorted(_SETS.glob("*.xyz"))}
-
-
-def load_set(name_or_path: str | Path) -> tuple[list[Molecule], list[MoleculeFileError]]:
-    """The molecules of a shipped set (``qm9_size``) or of a file, and the errors of those that cannot be read.
-
-    Raises FileNotFoundError, and MoleculeFileError as ``read_molecules``.
-    """
-    shipped = shipped_sets()
-    path = shipped.get(str(name_or_path), Path(name_or_path))
-    if not path.is_file():
-        raise FileNotFoundError(f"no molecule file {str(path)!r}; the shipped sets are {', '.join(shipped)}")
-    return read_molecules(path)
-
-
-def read_molecules(path: str | Path) -> tuple[list[Molecule], list[MoleculeFileError]]:
-    """The molecules of a .smi or xyz file (any other suffix), and the errors of those that cannot be read.
-
-    The second molecule of the same name counts as an error. Raises MoleculeFileError where no molecule can be read
-    and for a file that is not text.
-    """
-    molecules, errors = {}, []
-    for _, entry in iter_molecules(path):
-        if isinstance(entry, MoleculeFileError):
-            errors.append(entry)
-        else:
-            molecules[entry.name] = entry
-    if not molecules:
-        raise errors[0] if errors else MoleculeFileError(f"{path}: no molecule in the file")
-    return list(molecules.values()), errors
-
-
-def iter_molecules(path: str | Path) -> Iterator[tuple[int, Molecule | MoleculeFileError]]:
-    """Line index and molecule, or its error, one after the other: ``read_molecules`` for files of any length.
-
-    Raises MoleculeFileError for a file that is not text.
-    """
-    if is_smi(path):
-        from pyscf_mlguess.benchmark.smiles import read_smi as read  # imports this module
-    else:
-        read = _read_frames
-    names = set()
-    for index, entry in read(path):
-        if not isinstance(entry, MoleculeFileError):
-            if entry.name in names:
-                entry = line_error(path, index, f"the name {entry.name!r} occurs twice")
-            else:
-                names.add(entry.name)
-        yield index, entry
-
-
-def count_molecules(path: str | Path) -> int:
-    """How many molecules and errors ``iter_molecules`` will give, without embedding any SMILES; errors as there."""
-    if is_smi(path):
-        from pyscf_mlguess.benchmark.smiles import smi_lines
-
-        return sum(1 for _ in smi_lines(path))
-    return sum(1 for _ in _read_frames(path))
-
-
-def is_smi(path: str | Path) -> bool:
-    """Whether a molecule file holds SMILES; all others hold xyz frames."""
-    return Path(path).suffix.lower() == ".smi"
-
-
 def read_xyz(path: str | Path) -> list[Molecule]:
     """All frames of an xyz file; a frame without name= is called <file>_<number>.
 
     Raises MoleculeFileError for the first frame that cannot be read; ``read_molecules`` reads the others.
     """
     molecules = []
-    for _, entry in _read_frames(path):
+    for _, entry in read_frames(path):
         if isinstance(entry, MoleculeFileError):
             raise entry
         molecules.append(entry)
@@ -178,7 +66,7 @@ def line_error(path: str | Path, index: int, message: str) -> MoleculeFileError:
     return MoleculeFileError(f"{path}, line {index + 1}: {message}")
 
 
-def _read_frames(path):
+def read_frames(path: str | Path) -> Iterator[tuple[int, Molecule | MoleculeFileError]]:
     """Line index and molecule, or its error, of each frame of an xyz file."""
     lines = text_lines(path)
     start, number = _after_blanks(lines, 0), 0

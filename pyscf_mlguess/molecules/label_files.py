@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,9 +28,9 @@ import numpy as np
 from pyscf import gto
 from pyscf.data.elements import ELEMENTS
 
-from pyscf_mlguess.auxiliary_basis import AUXBASIS, LAST_ELEMENT, shells
-from pyscf_mlguess.benchmark.molecules import has_core_potential
-from pyscf_mlguess.labels.calculation import Label, Level
+from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, LAST_ELEMENT, shells
+from pyscf_mlguess.molecules.label import Label, Level
+from pyscf_mlguess.molecules.molecule import has_core_potential
 
 _FORMAT = 1
 _CHUNK = 2**18
@@ -124,22 +124,6 @@ def is_label_file(path: str | Path) -> bool:
     """Whether an HDF5 file claims this layout; errors as h5py.File."""
     with h5py.File(path, "r") as file:
         return "format" in file.attrs
-
-
-def merge(*collections: Iterable[Label]) -> list[Label]:
-    """One label per name with the levels of all; of the same level the last one counts.
-
-    Raises ValueError where the geometries of one name differ.
-    """
-    merged: dict[str, Label] = {}
-    for label in (label for labels in collections for label in labels):
-        known = merged.get(label.name, label)
-        if (known.charge != label.charge or not np.array_equal(known.numbers, label.numbers)
-                or not np.array_equal(known.positions, label.positions)):
-            raise ValueError(f"two geometries of the name {label.name!r}")
-        merged[label.name] = replace(label, coefficients=known.coefficients | label.coefficients,
-                                     gradients=known.gradients | label.gradients)
-    return list(merged.values())
 
 
 def _write_molecules(file, labels):

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pyscf_mlguess.auxiliary_basis import AUXBASIS
-from pyscf_mlguess.labels.storage import merge, read_labels
+from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
 from pyscf_mlguess.models import FORMAT, save_model
-from pyscf_mlguess.models.ace_features import AceFeatures, AceSettings
-from pyscf_mlguess.models.linear_ace import LinearAce, Range, settings_for_card
+from pyscf_mlguess.models.linear_density.compression import fold
+from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
+from pyscf_mlguess.models.linear_density.model import LinearAce, Range, settings_for_card
+from pyscf_mlguess.molecules.label import merge
+from pyscf_mlguess.molecules.label_files import read_labels
+from pyscf_mlguess.molecules.smiles import molecule_key
+from pyscf_mlguess.molecules.split import split_of
 from pyscf_mlguess.training.dataset import (
     densities,
     fit_all_features,
@@ -24,10 +28,8 @@ from pyscf_mlguess.training.dataset import (
     make_problem,
     structures_of,
 )
-from pyscf_mlguess.training.features import fold
-from pyscf_mlguess.training.response import learn_responses
+from pyscf_mlguess.training.responses import learn_responses
 from pyscf_mlguess.training.solver import geometric_mean, solve
-from pyscf_mlguess.training.split import molecule_key, split_of
 from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
 
 log = logging.getLogger(__name__)
