@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 from pyscf.lib import logger
@@ -33,18 +33,29 @@ def density_alone() -> Iterator[None]:
         _correcting = True
 
 
-def initial_density_matrix(mf: hf.SCF, key: str = "ml", to_be_refined: bool = False) -> np.ndarray:
+def initial_density_matrix(mf: hf.SCF, model: str = "default", to_be_refined: bool = False, *, corrected: bool = True,
+                           checked: bool = True) -> np.ndarray:
     """The learned initial density matrix for ``mf``.
 
-    key: "ml" or "ml:<model name or path>".
+    model: its name or path; "ml" and "ml:<name or path>" are understood, too.
+    corrected: False leaves the predicted density as it is.  checked: False skips the checks of quality.
     to_be_refined: xc on the grid where refinement begins, and all correction left to it.
     Returns (nao, nao) for restricted, (2, nao, nao) for unrestricted and restricted open-shell objects.
     Raises Refusal with the reason when the guess is not served or not trusted, ModelError or
     FileNotFoundError when the model cannot be loaded.
     """
+    with ExitStack() as switches:
+        if not corrected:
+            switches.enter_context(density_alone())
+        if not checked:
+            switches.enter_context(gate.unchecked())
+        return _initial_density_matrix(mf, model.removeprefix("ml").removeprefix(":") or "default", to_be_refined)
+
+
+def _initial_density_matrix(mf, name, to_be_refined):
     check_scf_class(mf)
     check_molecule(mf.mol)
-    model = load_model(key.partition(":")[2] or "default")
+    model = load_model(name)
     potential = SemilocalPotential.of(mf)
     with stage("model"):
         structure = Structure.from_mol(mf.mol)
