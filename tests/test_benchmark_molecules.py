@@ -122,7 +122,6 @@ def test_a_missing_file_names_the_shipped_sets():
 
 
 def test_smiles_file(tmp_path):
-    pytest.importorskip("rdkit")
     path = tmp_path / "list.smi"
     path.write_text("# SMILES and name\nO water\n\n[O-]C=O\tformate\tfurther\n[CH3]\nC1CC nonsense\n"
                     "[O][O] dioxygen\nN water\n")
@@ -139,7 +138,6 @@ def test_smiles_file(tmp_path):
 
 @pytest.mark.parametrize("smiles", ["O.O", "CC(=O)[O-].O"])
 def test_several_molecules_of_one_smiles_meet_in_a_hydrogen_bond(tmp_path, smiles):
-    pytest.importorskip("rdkit")
     path = tmp_path / "pair.smi"
     path.write_text(smiles)
     ((pair,), _) = read_molecules(path)
@@ -161,7 +159,6 @@ def test_smiles_without_rdkit(tmp_path, monkeypatch):
 
 
 def test_molecule_key_tells_molecules_and_charge_states_apart_but_not_stereoisomers():
-    pytest.importorskip("rdkit")
     assert molecule_key("C[C@H](N)C(=O)O") == molecule_key("OC(=O)[C@H](N)C")
     assert molecule_key("F/C=C/F") == molecule_key("F/C=C\\F") != molecule_key("FC(F)=C")
     acid, anion = molecule_key("CC(=O)O"), molecule_key("CC(=O)[O-]")

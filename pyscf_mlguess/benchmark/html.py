@@ -12,10 +12,7 @@ from pyscf_mlguess.benchmark.sections import sections
 
 
 def html(rows: list[dict]) -> str:
-    """The report with figures, as a self-contained page.
-
-    Raises ValueError where matplotlib is not installed.
-    """
+    """The report with figures, as a self-contained page."""
     parts = sections(rows)
     template = files("pyscf_mlguess.benchmark").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
