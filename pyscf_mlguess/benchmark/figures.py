@@ -18,7 +18,7 @@ from pyscf_mlguess.benchmark.sections import STAGES, Section
 from pyscf_mlguess.benchmark.summary import Summary, counted_cycles, geometry
 
 # Okabe and Ito's and Tol's colours, chosen to differ for colour-blind readers, too.
-_LEARNED_COLOURS = ("#D55E00", "#AA3377", "#882255")
+_LEARNED_COLOURS = ("#D55E00", "#AA3377", "#882255", "#EE3377")
 _CLASSICAL_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#E69F00", "#332288", "#999933", "#44AA99",
                       "#CC79A7", "#117733", "#88CCEE")
 _ORACLE_COLOURS = ("#777777", "#AAAAAA")
