@@ -6,7 +6,7 @@ from pyscf_mlguess import hook
 from pyscf_mlguess.hook import register, unregister
 from pyscf_mlguess.refusal import GuessRefused
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["GuessRefused", "guess", "load_model", "refine", "register", "two_level", "unregister"]
 
 
