@@ -15,13 +15,21 @@ radical.init_guess = "ml"
 radical.kernel()
 print(f"methyl radical   {radical.cycles:3d} cycles   E = {radical.e_tot:.9f} Eh")
 
-# Iodine is unknown to the model and has an effective core potential: a free atom stands in for it.
+# Iodine has an effective core potential.
 iodide = gto.M(atom="I 0 0 0; C 0 0 2.15; H 1.03 0 2.5; H -0.51 0.89 2.5; H -0.51 -0.89 2.5",
                basis="def2-svp", ecp={"I": "def2-svp"}, verbose=0)
 mf = scf.RHF(iodide)
 mf.init_guess = "ml"
 mf.kernel()
 print(f"methyl iodide    {mf.cycles:3d} cycles   E = {mf.e_tot:.9f} Eh")
+
+# Selenium is unknown to the model: a free atom stands in for it.
+selenol = gto.M(atom="Se 0 0 0; H 1.45 0 -0.2; C 0 0 2.0; H 1.03 0 2.35; H -0.51 0.89 2.35; H -0.51 -0.89 2.35",
+                basis="def2-svp", verbose=0)
+mf = dft.RKS(selenol, xc="pbe")
+mf.init_guess = "ml"
+mf.kernel()
+print(f"methaneselenol   {mf.cycles:3d} cycles   E = {mf.e_tot:.9f} Eh")
 
 # A stretched bond: the spin symmetry of a singlet guess is broken as init_guess_breaksym says.
 stretched = dft.UKS(gto.M(atom="H 0 0 0; H 0 0 2.5", basis="def2-svp", verbose=0), xc="pbe")
