@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from benchmark_runs import H2, HF_STO3G, WATER, run, run_all
 
-import pyscf_mlguess
 from pyscf_mlguess.benchmark import guesses, runner
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
@@ -68,8 +67,6 @@ def test_another_geometry_or_protocol_is_another_run(tmp_path):
 
 def test_retrained_weights_are_run_again(tmp_path, monkeypatch):
     output = tmp_path / "bench.jsonl"
-    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key, *_: mf.get_init_guess(key="minao"))
-    monkeypatch.setattr(pyscf_mlguess, "pipeline", minao, raising=False)
     for digest in ("a" * 64, "b" * 64, "b" * 64):
         model = types.SimpleNamespace(card={"sha256": digest})
         monkeypatch.setattr(guesses, "load_model", lambda name, model=model: model)
@@ -79,10 +76,8 @@ def test_retrained_weights_are_run_again(tmp_path, monkeypatch):
 
 def test_changed_code_is_run_again_and_the_newest_run_counts(tmp_path, monkeypatch):
     output = tmp_path / "bench.jsonl"
-    minao = types.SimpleNamespace(initial_density_matrix=lambda mf, key, *_: mf.get_init_guess(key="minao"))
-    monkeypatch.setattr(pyscf_mlguess, "pipeline", minao, raising=False)
     for digest in ("before", "after", "after"):
-        monkeypatch.setattr(guesses, "_digest_of_code", lambda digest=digest: digest)
+        monkeypatch.setattr(guesses, "digest_of_code", lambda digest=digest: digest)
         run_all([H2], ["minao", "ml"], output)
     rows = read_rows(output)
     assert [row["code"] for row in rows] == ["", "before", "after"]
