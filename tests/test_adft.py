@@ -3,7 +3,7 @@ import pytest
 from conftest import ao_rotation
 from pyscf import df, dft, gto, lib, scf
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import free_atom_coefficients
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pyscf import gto
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole, free_atom, free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.free_atoms import free_atom, free_atom_coefficients
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem, function_integrals
 
 

@@ -53,15 +53,15 @@ def test_each_check_can_fail(limit, value, message, monkeypatch):
 
 
 def test_predictions_that_are_not_finite_are_refused(monkeypatch):
-    from pyscf_mlguess.models.linear_density.model import LinearAce
+    from pyscf_mlguess.models.linear_density.model import LinearDensity
 
-    predict = LinearAce.predict
+    predict = LinearDensity.predict
 
     def broken(self, structure, *level):
         prediction = predict(self, structure, *level)
         prediction.blocks[1][0][0, 0] = np.nan
         return prediction
 
-    monkeypatch.setattr(LinearAce, "predict", broken)
+    monkeypatch.setattr(LinearDensity, "predict", broken)
     with pytest.raises(Refusal, match="atom 1 is not finite"):
         pipeline.initial_density_matrix(mean_field(*GOOD["water"]))

@@ -7,7 +7,7 @@ import pytest
 from pyscf import dft
 from scipy.spatial.distance import pdist, squareform
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import free_atom_coefficients
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.labels.calculation import (
     LabelError,
     calculate,

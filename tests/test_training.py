@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from pyscf import dft, scf
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole, free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.labels import DATA
 from pyscf_mlguess.labels.calculation import calculate, displaced

@@ -15,10 +15,10 @@ from scipy.spatial.distance import pdist, squareform
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.refinement import refined
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.refusal import Refusal, check_molecule
-from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 from pyscf_mlguess.two_level_scf import two_level
 
 # Grid of the SCF, and the convergence of energy (Eh) and orbital gradient that labels need.
@@ -85,13 +85,13 @@ def calculate(molecule: Molecule, levels: list[Level], method: str = "cheap") ->
     for level in levels:
         mol = _checked(molecule.mol(level.basis))
         if level.basis != basis:
-            basis, dm, problem = level.basis, None, AuxiliaryProblem(mol)
+            basis, dm, fitting = level.basis, None, DensityFitting(mol)
         mf = (scf.RHF(mol) if level.xc == "hf" else dft.RKS(mol, xc=level.xc)).density_fit()
         if level.xc != "hf":
             mf.grids.level = _GRID_LEVEL
         dm = np.asarray(mf.get_init_guess() if dm is None else dm)
         dm, gradient = _solve_cheap(mf, dm, level) if method == "cheap" else _solve(mf, dm, level)
-        label.coefficients[str(level)] = problem.fit(dm).astype(np.float32)
+        label.coefficients[str(level)] = fitting.fit(dm).astype(np.float32)
         label.gradients[str(level)] = gradient
     return label
 
@@ -112,7 +112,7 @@ def label_of_orbitals(entry: Label) -> Label:
         electrons = np.vdot(dm, mol.intor_symmetric("int1e_ovlp"))
         if not abs(electrons - mol.nelectron) < _ELECTRONS:
             raise LabelError(f"{level}: the orbitals hold {electrons:.3f} electrons, not {mol.nelectron}")
-        label.coefficients[name] = AuxiliaryProblem(mol).fit(dm).astype(np.float32)
+        label.coefficients[name] = DensityFitting(mol).fit(dm).astype(np.float32)
     return label
 
 

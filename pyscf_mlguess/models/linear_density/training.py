@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
-from pyscf_mlguess.models import FORMAT, save_model
+from pyscf_mlguess.models import FAMILIES, save_model
 from pyscf_mlguess.models.linear_density.compression import fold
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
-from pyscf_mlguess.models.linear_density.model import LinearAce, Range, settings_for_card
+from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, LinearDensity, Range, settings_for_card
 from pyscf_mlguess.molecules.label import merge
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
@@ -113,16 +113,16 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
             _fit_axis(fit, training, axis, level, ridge, progress)
             validated[axis] = _validated(fit, check, validation, axis)
     card = {
-        "format": FORMAT,
+        "format": FAMILIES["linear-density"].format,
         "name": Path(output).stem,
-        "family": "linear-ace",
+        "family": "linear-density",
         "target": "electron density relative to free atoms",
         "auxbasis": AUXBASIS,
         "elements": sorted(fit.features),
         "levels": {"base": str(BASE)} | {axis: AXES[axis] for axis in fit.weights if axis != "base"},
         "basis": BASE.basis,
         "charges": sorted({t.charge for t in training}),
-        "spins": [0],
+        "spins": SERVED_SPINS,
         "settings": settings_for_card(fit.settings),
         "training": {
             "labels": [Path(source).name for source in labels],
@@ -201,7 +201,8 @@ def _validated(fit, check, validation, axis):
 def _model(fit, card, targets, responses=()):
     weights = {axis: {(z, l): fold(w, fit.contractions[z][l]) for (z, l), w in weights.items()}
                for axis, weights in fit.weights.items()}
-    return LinearAce(card, fit.settings, fit.features, _ranges(targets, fit.features, fit.settings), weights, responses)
+    ranges = _ranges(targets, fit.features, fit.settings)
+    return LinearDensity(card, fit.settings, fit.features, ranges, weights, responses)
 
 
 def _counts(targets):
