@@ -39,7 +39,7 @@ class Sites:
 
     @classmethod
     def of(cls, structure: Structure, cutoff: float) -> "Sites":
-        """cutoff: bohr; blocks of atoms further apart are left out."""
+        """Sites of all atoms and of the pairs that are at most ``cutoff`` (bohr) apart."""
         numbers, found = structure.numbers, pairs(structure, cutoff)
         atoms = {int(element): np.flatnonzero(numbers == element) for element in np.unique(numbers)}
         species = np.stack([numbers[found.first], numbers[found.second]], axis=1)

@@ -69,6 +69,14 @@ def test_split_and_assemble_are_inverse(zoo):
     assert np.array_equal(Blocks.split(matrix, zoo, np.inf).assemble(zoo), matrix)
 
 
+def test_one_atom_has_no_pairs(basis):
+    iron = gto.M(atom="Fe", basis=BASIS, spin=None, verbose=0)
+    matrix = random_matrix(iron)
+    irreps = coupled(basis, iron, matrix)
+    assert irreps.pairs == {}
+    assert basis.uncouple(irreps).assemble(iron) == pytest.approx(matrix, abs=1e-12)
+
+
 def test_blocks_are_those_of_the_pairs_within_the_cutoff(zoo):
     matrix, cutoff = random_matrix(zoo), 5.0
     found = Blocks.split(matrix, zoo, cutoff).assemble(zoo)
