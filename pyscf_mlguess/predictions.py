@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from pyscf import gto
 
+from pyscf_mlguess.blocks import Blocks
 from pyscf_mlguess.shells import irrep_indices
 
 
@@ -65,3 +66,28 @@ class AuxiliaryDensity:
         """The inverse of ``assemble``."""
         blocks = [{l: coefficients[index] for l, index in atom.items()} for atom in irrep_indices(auxmol)]
         return cls(auxbasis, blocks, np.zeros(auxmol.natm))
+
+
+@dataclass(frozen=True)
+class _MatrixBlocks:
+    """basis: PySCF's name of the reference basis; an element without blocks is one that the model does not know."""
+
+    basis: str
+    blocks: Blocks
+
+    def assemble(self, mol: gto.Mole) -> np.ndarray:
+        """The matrix in the order of ``mol``, (nao, nao) float64, zero where there is no block.
+
+        mol: the real atoms in the reference basis.  Raises ValueError when it has other atoms or another basis.
+        """
+        return self.blocks.assemble(mol)
+
+
+@dataclass(frozen=True)
+class DensityBlocks(_MatrixBlocks):
+    """A density matrix, summed over spins, in the Loewdin-orthonormalised reference basis: S^1/2 D S^1/2."""
+
+
+@dataclass(frozen=True)
+class FockBlocks(_MatrixBlocks):
+    """A Fock matrix in the reference basis as it is, not orthonormalised, in Eh."""

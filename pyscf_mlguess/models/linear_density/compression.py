@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import block_diag
 
+from pyscf_mlguess.couplings import clebsch_gordan
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, Contraction, Irreps
 
 
 def coupling_coefficients(lmax: int) -> dict[tuple[int, int, int], np.ndarray]:
-    """Clebsch-Gordan coefficients l1 x l2 -> l (l1 <= l2, even parity l1 + l2 + l) from e3nn."""
-    import torch
-    from e3nn import o3
-
+    """Clebsch-Gordan coefficients l1 x l2 -> l (l1 <= l2, even parity l1 + l2 + l)."""
     return {
-        (l1, l2, l): o3.wigner_3j(l1, l2, l, dtype=torch.float64).numpy() * np.sqrt(2 * l + 1)
+        (l1, l2, l): clebsch_gordan(l1, l2, l)
         for l1 in range(lmax + 1)
         for l2 in range(l1, lmax + 1)
         for l in range(abs(l1 - l2), min(l1 + l2, lmax) + 1)
