@@ -1,4 +1,4 @@
-"""Labels and metrics -> design and problem in memory."""
+"""Labels and metrics -> design matrices and the least-squares problem, in memory."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def fit_all_features(structures: list[Structure], settings: AceSettings) -> dict
 
 def make_design(structures: list[Structure], features: dict[int, AceFeatures], settings: AceSettings,
                 contractions: dict | None = None, keep: tuple[int, int, int] = (80, 300, 300)):
-    """Feature matrices and coefficient positions of all atoms; contractions are fitted unless given.
+    """Feature matrices and coefficient indices of all atoms; contractions are fitted unless given.
 
-    keep: leading features of one, two and more neighbours.  Returns the design and the contractions
+    keep: leading features of correlation order one, two and above.  Returns the design and the contractions
     {element: {l: Contraction}}.
     """
     density, numbers, charges = densities(structures, settings)
@@ -74,7 +74,7 @@ def make_design(structures: list[Structure], features: dict[int, AceFeatures], s
         auxmol = _auxiliary_mole(s)
         layouts += [{l: index + offsets[-1] for l, index in atom.items()} for atom in irrep_indices(auxmol)]
         offsets.append(offsets[-1] + auxmol.nao)
-    matrices, places, fitted = {}, {}, {}
+    matrices, indices, fitted = {}, {}, {}
     for z, model in features.items():
         atoms = np.flatnonzero(numbers == z)
         if len(atoms) == 0:
@@ -88,8 +88,8 @@ def make_design(structures: list[Structure], features: dict[int, AceFeatures], s
             if l in layouts[atoms[0]]:
                 rows = block.transpose(0, 2, 1).astype(np.float32)
                 matrices[z, l] = np.ascontiguousarray(rows).reshape(-1, block.shape[1])
-                places[z, l] = np.stack([layouts[a][l].T for a in atoms])
-    return Design(matrices, places, np.array(offsets)), contractions if contractions is not None else fitted
+                indices[z, l] = np.stack([layouts[a][l].T for a in atoms])
+    return Design(matrices, indices, np.array(offsets)), contractions if contractions is not None else fitted
 
 
 def _auxiliary_mole(structure):

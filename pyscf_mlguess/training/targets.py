@@ -58,11 +58,6 @@ def base_auxiliary_mole(entry) -> gto.Mole:
     return auxiliary_mole(molecule_of(entry).mol(BASE.basis))
 
 
-def make_target(label: Label) -> Target:
-    """Target and solver-aligned metric of one label, which must have the level ``BASE``."""
-    return _target(label, metric_of(label))
-
-
 def metric_of(label: Label) -> np.ndarray:
     """Q at the label's density of the level ``BASE``, (naux, naux) float32."""
     mf = dft.RKS(molecule_of(label).mol(BASE.basis), xc=BASE.xc)
@@ -144,14 +139,14 @@ def _write_metric(label, path):
 
 
 def read_target(cache: str | Path, label: Label) -> Target:
-    """The target of a label whose metric ``prepare_metrics`` has written."""
+    """The target of a label whose metric ``prepare_metrics`` has written; ValueError for a damaged file."""
+    path = metric_path(cache, label)
     metric = np.zeros((len(label.coefficients[str(BASE)]),) * 2, dtype=np.float32)
-    metric[np.tril_indices(len(metric))] = np.load(metric_path(cache, label), allow_pickle=False)
-    return _target(label, metric + np.tril(metric, -1).T)
-
-
-def _target(label, metric):
+    try:
+        metric[np.tril_indices(len(metric))] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: a damaged metric ({error}); delete it and start again") from error
     free = free_atom_coefficients(base_auxiliary_mole(label))
     difference = {level: values - free for level, values in label.coefficients.items()}
     return Target(label.name, label.smiles, label.charge, label.numbers, label.positions.astype(float),
-                  difference, metric)
+                  difference, metric + np.tril(metric, -1).T)
