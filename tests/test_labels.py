@@ -7,6 +7,7 @@ import pytest
 from pyscf import dft
 from scipy.spatial.distance import pdist, squareform
 
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
 from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.labels.calculation import (
     LabelError,
@@ -19,7 +20,6 @@ from pyscf_mlguess.labels.orbitals import level_of_orbitals
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels, write_labels
 from pyscf_mlguess.molecules.molecule import Molecule
-from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 
 PBE = Level("pbe", "def2-svp")
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.1), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)), smiles="O")
@@ -34,13 +34,13 @@ def converged(molecule, basis="def2-svp"):
 
 def relative_error(coefficients, dm, mol):
     """Coulomb energy of the error over that of the free atoms' error."""
-    problem = AuxiliaryProblem(mol)
-    exact = problem.fit(np.asarray(dm))
+    fitting = DensityFitting(mol)
+    exact = fitting.fit(np.asarray(dm))
 
     def energy(vector):
-        return vector @ problem.metric @ vector
+        return vector @ fitting.metric.matrix @ vector
 
-    return energy(coefficients - exact) / energy(free_atom_coefficients(problem.auxmol) - exact)
+    return energy(coefficients - exact) / energy(free_atom_coefficients(fitting.auxmol) - exact)
 
 
 @pytest.fixture(scope="module")

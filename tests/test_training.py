@@ -3,11 +3,13 @@ import pytest
 from command_line import mlguess
 from pyscf import dft, scf
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mole
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
 from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.labels import DATA
 from pyscf_mlguess.labels.calculation import calculate, displaced
+from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.linear_density import training
 from pyscf_mlguess.models.linear_density.features import AceSettings
@@ -16,8 +18,9 @@ from pyscf_mlguess.molecules.label import Level, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels, write_labels
 from pyscf_mlguess.molecules.smiles import canonical_smiles, conformer, molecule_from_conformer
 from pyscf_mlguess.molecules.split import split_of
-from pyscf_mlguess.routes.auxiliary_density import output_density, predicted_guess
-from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
+from pyscf_mlguess.predictions import AuxiliaryDensity
+from pyscf_mlguess.routes.auxiliary_density import DensityRoute, density_matrix
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training import responses
 from pyscf_mlguess.training.solver import Design, Problem, solve
@@ -53,9 +56,9 @@ def test_shipped_labels_are_converged_densities():
     label = next(label for label in found["small_molecules"] if label.smiles == "O")
     mol = molecule_of(label).mol("def2-svp")
     again = scf.RHF(mol).density_fit().run(conv_tol=1e-10)
-    problem = AuxiliaryProblem(mol)
-    error = label.coefficients["hf/def2-svp"] - problem.fit(again.make_rdm1())
-    assert error @ problem.metric @ error < 1e-9
+    fitting = DensityFitting(mol)
+    error = label.coefficients["hf/def2-svp"] - fitting.fit(again.make_rdm1())
+    assert error @ fitting.metric.matrix @ error < 1e-9
 
 
 def test_split_follows_the_molecule_and_not_how_it_is_written():
@@ -76,16 +79,16 @@ def test_metric_predicts_the_error_of_the_first_fock_matrix(labels, tmp_path):
     """d^T Q d is the second-order energy error of the route's density matrix, xc kernel included."""
     target = target_of(labels[0], tmp_path)
     mf = dft.RKS(molecule_of(labels[0]).mol(BASE.basis), xc=BASE.xc)
-    problem, potential = AuxiliaryProblem(mf.mol), SemilocalPotential.of(mf)
+    route = AuxiliaryFock(DensityFitting(mf.mol), SemilocalPotential.of(mf))
     fitted = labels[0].coefficients[str(BASE)]
 
     def fock(coefficients):
-        return mf.get_hcore() + problem.effective_potential(coefficients, potential)
+        return mf.get_hcore() + route.matrix(coefficients)[0]
 
     energies, orbitals = mf.eig(fock(fitted), mf.get_ovlp())
     nocc = mf.mol.nelectron // 2
     gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
-    error = 0.05 * (problem.fit(scf.hf.init_guess_by_minao(mf.mol)) - fitted)
+    error = 0.05 * (route.fitting.fit(scf.hf.init_guess_by_minao(mf.mol)) - fitted)
     change = orbitals[:, :nocc].T @ (fock(fitted + error) - fock(fitted - error)) @ orbitals[:, nocc:] / 2
     assert np.sum(change**2 / gaps) == pytest.approx(error @ target.metric @ error, rel=0.1)
 
@@ -205,11 +208,13 @@ def test_training_makes_a_model_that_loads_and_knows_its_levels(labels, tmp_path
     mol = molecule_of(ammonia).mol("def2-svp")
     auxmol = auxiliary_mole(mol)
     free = target.difference[str(BASE)]
-    for level, shares in zip(LEVELS, ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))):
-        error = model.predict(Structure.from_mol(mol), *shares).assemble(auxmol) - target.difference[level]
+    ends = LevelOfTheory(), LevelOfTheory(1.0, 1.0), LevelOfTheory(triple_zeta=1.0)
+    for name, level in zip(LEVELS, ends):
+        error = model.predict(Structure.from_mol(mol), level).assemble(auxmol) - target.difference[name]
         assert error @ target.metric @ error < 0.02 * (free @ target.metric @ free)
     # Half of the way between two levels lies half of the way between their densities.
-    ends = [model.predict(Structure.from_mol(mol), share).assemble(auxmol) for share in (0.0, 0.5, 1.0)]
+    ends = [model.predict(Structure.from_mol(mol), LevelOfTheory(share, share)).assemble(auxmol)
+            for share in (0.0, 0.5, 1.0)]
     assert ends[1] == pytest.approx((ends[0] + ends[2]) / 2, abs=1e-10)
 
 
@@ -217,23 +222,17 @@ def test_a_density_is_corrected_by_what_its_fock_matrix_gives_back(labels):
     """With the inverse dielectric that is exact for one molecule, its residual leads to the exact density."""
     label = labels[2]
     mf = dft.RKS(molecule_of(label).mol(BASE.basis), xc=BASE.xc)
-    problem, potential = AuxiliaryProblem(mf.mol, grid_level=0), SemilocalPotential.of(mf)
+    route = DensityRoute(mf, grid=0)
+    auxmol, metric = route.fitting.auxmol, route.fitting.metric.matrix
     exact = label.coefficients[str(BASE)].astype(float)
-    free = free_atom_coefficients(problem.auxmol)
+    free = free_atom_coefficients(auxmol)
     wrong = exact + 0.1 * (free - exact)
-    residual = output_density(mf, problem, wrong, potential) - wrong
-    damped = Response(0.3).correction(label.numbers, problem.auxmol, residual, problem.metric)
-    before, after = (d @ problem.metric @ d for d in (wrong - exact, wrong + damped - exact))
+    residual = route.output_density(wrong) - wrong
+    damped = Response(0.3).correction(label.numbers, auxmol, residual, metric)
+    before, after = (d @ metric @ d for d in (wrong - exact, wrong + damped - exact))
     assert after < 0.5 * before
-    prediction = response_prediction(wrong - free, problem.auxmol, Response(0.3))
-    plain, answered = (np.asarray(predicted_guess(mf, prediction, potential, answer=answer)[0]) for answer in (0, 1))
+    prediction = AuxiliaryDensity.split(AUXBASIS, wrong - free, auxmol)
+    plain, answered = (np.asarray(density_matrix(mf, prediction, responses)[0])
+                       for responses in ((), (Response(0.3),)))
     converged = mf.density_fit().run(conv_tol=1e-10).make_rdm1()
     assert np.linalg.norm(answered - converged) < 0.7 * np.linalg.norm(plain - converged)
-
-
-def response_prediction(coefficients, auxmol, learned):
-    from dataclasses import replace
-
-    from pyscf_mlguess.predictions import AuxiliaryDensity
-
-    return replace(AuxiliaryDensity.split("def2-universal-jkfit", coefficients, auxmol), responses=(learned,))
