@@ -13,6 +13,7 @@ from command_line import WATER, assert_clear_error, mlguess
 
 from pyscf_mlguess.benchmark import suites
 from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.benchmark.sets import set_name
 from pyscf_mlguess.benchmark.suites import Part
 from pyscf_mlguess.journal import append_row
 
@@ -27,12 +28,11 @@ def water(tmp_path):
 
 
 def test_bench_prints_and_writes_its_tables(water, tmp_path):
-    pytest.importorskip("matplotlib")
     arguments = ("bench", "--molecules", water, "--guess", "minao", "--guess", "atom", *HF,
                  "--output", tmp_path / "bench.jsonl", "--report", tmp_path / "bench.md", "--html", tmp_path / "b.html")
     result = mlguess(*arguments)
     assert result.exit_code == 0, result.output
-    assert "## 1. water: HF/sto-3g" in result.output and "conv_tol=1e-09" in result.output
+    assert f"## 1. {set_name(water)}: HF/sto-3g" in result.output and "conv_tol=1e-09" in result.output
     assert (tmp_path / "bench.md").read_text().strip() in result.output
     page = (tmp_path / "b.html").read_text()
     assert page.startswith("<!DOCTYPE html>") and "<svg" in page
@@ -45,11 +45,10 @@ def test_bench_prints_and_writes_its_tables(water, tmp_path):
 
 
 def test_bench_of_smiles(tmp_path):
-    pytest.importorskip("rdkit")
     (tmp_path / "own.smi").write_text("O water\n")
     result = mlguess("bench", "--molecules", tmp_path / "own.smi", "--guess", "minao", *HF,
                      "--output", tmp_path / "bench.jsonl")
-    assert result.exit_code == 0 and "## 1. own: HF/sto-3g" in result.output
+    assert result.exit_code == 0 and f"## 1. {set_name(tmp_path / 'own.smi')}: HF/sto-3g" in result.output
 
 
 def test_bad_frames_are_named_and_the_rest_runs(water, tmp_path):
@@ -57,7 +56,7 @@ def test_bad_frames_are_named_and_the_rest_runs(water, tmp_path):
     result = mlguess("bench", "--molecules", water, "--guess", "minao", *HF, "--output", tmp_path / "bench.jsonl")
     assert result.exit_code == 1
     assert "skipped: " in result.output and "water.xyz, line 4" in result.output and "0,757" in result.output
-    assert "water_2" in (tmp_path / "bench.jsonl").read_text() and "## 1. water" in result.output
+    assert "water_2" in (tmp_path / "bench.jsonl").read_text() and "## 1. water-" in result.output
 
 
 def test_bench_with_bad_input(water, tmp_path):
@@ -70,6 +69,10 @@ def test_bench_with_bad_input(water, tmp_path):
     assert_clear_error(mlguess("bench", "--suite", "quick", "--xc", "pbe", *output), "--xc need --molecules")
     assert_clear_error(mlguess("bench", "--threads", 2, "--no-density-fit", *output), "--density-fit, --threads need")
     assert_clear_error(mlguess("bench", "--model", "none", *output), "no model is called 'none'")
+    for option in ("--report", "--html"):
+        assert_clear_error(mlguess("bench", "--molecules", water, option, tmp_path / "none" / "page", *output),
+                           str(tmp_path / "none"))
+    assert not (tmp_path / "bench.jsonl").exists()
     water.write_text(WATER.replace("H 0 0.757", "H 0 0,757"))
     assert_clear_error(mlguess("bench", "--molecules", water, "--guess", "atom", *output), "water.xyz, line 4", "0,757")
 
@@ -77,8 +80,39 @@ def test_bench_with_bad_input(water, tmp_path):
 def test_results_go_to_the_cache_folder_by_default(water, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     result = mlguess("bench", "--molecules", water, "--guess", "minao", *HF)
-    kept = tmp_path / "pyscf_mlguess" / "bench" / "water.jsonl"
+    kept = tmp_path / "pyscf_mlguess" / "bench" / f"{set_name(water)}.jsonl"
     assert kept.is_file() and f"results are kept in {kept} (0 runs there)" in result.output
+
+
+def test_files_of_the_same_name_are_told_apart(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    files = [tmp_path / folder / "set.xyz" for folder in ("a", "b")]
+    for path, bond in zip(files, ("0.70", "0.74")):
+        path.parent.mkdir()
+        path.write_text(f"2\n\nH 0 0 0\nH 0 0 {bond}\n")
+    for path in files:
+        result = mlguess("bench", "--molecules", path, "--guess", "minao", *HF)
+        assert result.exit_code == 0 and "(0 runs there)" in result.output and "1 molecule." in result.output
+    # In one file of results, too.
+    both = mlguess("bench", *(part for path in files for part in ("--molecules", path)), "--guess", "minao", *HF,
+                   "--output", tmp_path / "both.jsonl")
+    assert len({json.loads(line)["set"] for line in (tmp_path / "both.jsonl").read_text().splitlines()}) == 2
+    assert "## 2. set-" in both.output
+
+
+def test_runs_of_a_file_are_found_again_when_it_has_grown(water, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = ("--guess", "minao", *HF, "--output", tmp_path / "bench.jsonl")
+    assert mlguess("bench", "--molecules", water, *arguments).exit_code == 0
+    rows = (tmp_path / "bench.jsonl").read_text()
+    water.write_text(WATER + WATER.replace("0.757", "0.76"))
+    assert mlguess("bench", "--molecules", "water.xyz", *arguments).exit_code == 0
+    again = (tmp_path / "bench.jsonl").read_text()
+    assert again.startswith(rows) and again.count("\n") == 2
+
+
+def test_shipped_sets_keep_their_names():
+    assert set_name("qm9_size") == "qm9_size"
 
 
 def test_a_suite_runs_its_parts(tmp_path, monkeypatch):
@@ -106,8 +140,6 @@ def test_resumes_after_sigkill(water, tmp_path, jobs):
     water.write_text("".join(WATER.replace("0.757", f"0.{757 + i}") for i in range(40)))
     output = tmp_path / "bench.jsonl"
     arguments = ("bench", "--molecules", water, "--guess", "minao", *HF, "--output", output)
-    if jobs > 1:
-        pytest.importorskip("joblib")
     command = [sys.executable, "-c", "from pyscf_mlguess.cli import app; app()", *map(str, arguments),
                "--jobs", str(jobs)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

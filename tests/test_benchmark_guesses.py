@@ -1,21 +1,19 @@
 """Every guess starts from what it says, and its own work is counted."""
 
-import types
-
 import numpy as np
 import pytest
 from benchmark_runs import H2, HF_STO3G, OH, WATER, run
 
-import pyscf_mlguess
 from pyscf_mlguess.benchmark import guesses
 from pyscf_mlguess.benchmark.guesses import CLASSICAL, Start, check_guess, initial_density
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
 from pyscf_mlguess.benchmark.summary import summarise
 from pyscf_mlguess.molecules.molecule import Molecule
-from pyscf_mlguess.refusal import Refusal
 
 PBE = Protocol(basis="def2-svp", grid_level=0)
+CARBON = Molecule("C2", ("C", "C"), ((0.0, 0.0, 0.0), (0.0, 0.0, 1.24)))
+TOO_CLOSE = Molecule("H2", ("H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.05)))
 IODINE = Molecule("HI", ("H", "I"), ((0.0, 0.0, 0.0), (0.0, 0.0, 1.61)))
 
 
@@ -92,17 +90,15 @@ def test_a_missing_density_fails_as_such(guess, whose):
     assert row["error"] == f"RuntimeError: the SCF of {whose} from minao did not converge"
 
 
-def test_a_refused_guess_runs_from_minao_and_says_so(monkeypatch):
-    def refuse(mf, key, to_be_refined):
-        raise Refusal("not today")
-
-    monkeypatch.setattr(pyscf_mlguess, "pipeline", types.SimpleNamespace(initial_density_matrix=refuse), raising=False)
-    row, _ = run(WATER, "ml")
-    minao, _ = run(WATER, "minao")
-    assert row["converged"] and row["cycles"] == minao["cycles"]
-    assert "not today" in row["refused"]
+@pytest.mark.parametrize("guess", ["ml", "ml-density", "ml-unchecked"])
+def test_a_refused_guess_runs_from_minao_and_says_so(guess):
+    row, _ = run(TOO_CLOSE, guess)
+    minao, _ = run(TOO_CLOSE, "minao")
+    assert row["error"] is None
+    assert (row["cycles"], row["initial_energy"]) == (minao["cycles"], minao["initial_energy"])
+    assert f"{guess!r} refused, falling back to minao" in row["refused"] and "on top of each other" in row["refused"]
     assert summarise([minao, row])[1].refused == 1
-    assert f"water, ml [{row['weights']}]: refused, " in markdown([minao, row])
+    assert f"H2, {guess} [{row['weights']}]: refused, " in markdown([minao, row])
 
 
 def test_stages_of_a_learned_guess_are_timed():
@@ -120,6 +116,20 @@ def test_the_density_alone_is_another_guess_and_stays_one():
     # The first model learned no response.
     first = [np.asarray(initial_density(mf, f"{guess}:linear-ace-1", start)) for guess in ("ml", "ml-density")]
     assert np.array_equal(*first) and guesses.model_of("ml-density:linear-ace-1") == "linear-ace-1"
+
+
+def test_an_unchecked_guess_is_that_of_the_model_it_names():
+    mf = PBE.mean_field(WATER.mol("def2-svp"))
+    unchecked, own, default = (np.asarray(initial_density(mf, guess, Start(WATER, PBE)))
+                               for guess in ("ml-unchecked:linear-ace-1", "ml:linear-ace-1", "ml"))
+    assert np.array_equal(unchecked, own) and np.abs(unchecked - default).max() > 1e-4
+    assert guesses.weights_of("ml-unchecked:linear-ace-1") == guesses.weights_of("ml:linear-ace-1")
+
+
+def test_only_the_unchecked_guess_goes_on_where_quality_is_refused():
+    refused, density, unchecked = (run(CARBON, guess, PBE)[0]["refused"]
+                                   for guess in ("ml", "ml-density", "ml-unchecked"))
+    assert "frontier gap" in refused and "frontier gap" in density and unchecked is None
 
 
 def test_rows_tell_whether_the_model_knows_the_molecule(monkeypatch):
@@ -147,7 +157,7 @@ def test_a_wrong_argument_is_named(guess, message):
 
 def test_every_known_guess_passes_the_check():
     for guess in (*CLASSICAL, "pre-scf", "pre-scf:1", "projected:sto-3g", "previous", "converged", "exact-fit", "ml",
-                  "ml-density", "ml-density:linear-ace-1", "ml-unchecked"):
+                  "ml-density", "ml-density:linear-ace-1", "ml-unchecked", "ml-unchecked:linear-ace-1"):
         check_guess(guess, PBE)
     assert [guesses.needs_converged(g) for g in ("converged", "exact-fit", "ml")] == [True, True, False]
 

@@ -91,7 +91,6 @@ def test_changed_code_is_run_again_and_the_newest_run_counts(tmp_path, monkeypat
 
 
 def test_jobs_give_the_same_rows(tmp_path):
-    pytest.importorskip("joblib")
     rows = []
     for jobs in (1, 2):
         output = tmp_path / f"{jobs}.jsonl"

@@ -5,6 +5,8 @@ from collections import Counter
 import numpy as np
 import pytest
 from pyscf.data.elements import ELEMENTS
+from rdkit import Chem
+from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 from scipy.spatial.distance import pdist
 
 from pyscf_mlguess.benchmark.sets import load_set
@@ -33,7 +35,6 @@ def test_set(stem):
 
 
 def test_keys_and_charges_are_those_of_the_smiles(stem):
-    Chem = pytest.importorskip("rdkit.Chem")
     from pyscf_mlguess.molecules.smiles import molecule_key, parse_smiles
 
     for molecule in load_set(stem)[0]:
@@ -85,17 +86,15 @@ def test_large_is_sorted_by_size():
 
 
 def test_formulas_are_written_as_rdkit_writes_them():
-    formula = pytest.importorskip("rdkit.Chem.rdMolDescriptors").CalcMolFormula
     from pyscf_mlguess.benchmark.sets.training_molecules import sum_formula
     from pyscf_mlguess.molecules.smiles import parse_smiles
 
     for stem in ("ions", "elements", "qm9_size"):
         for molecule in load_set(stem)[0]:
-            assert sum_formula(molecule.symbols, molecule.charge) == formula(parse_smiles(molecule.smiles))
+            assert sum_formula(molecule.symbols, molecule.charge) == CalcMolFormula(parse_smiles(molecule.smiles))
 
 
 def test_training_molecules_are_recognised(tmp_path):
-    pytest.importorskip("rdkit")
     from pyscf_mlguess.benchmark.sets.training_molecules import TrainingMolecules
 
     by_name = {m.name: m for stem in ("qm9_size", "ions", "elements") for m in load_set(stem)[0]}

@@ -3,7 +3,7 @@
 import pytest
 
 from pyscf_mlguess.benchmark.guesses import CLASSICAL, check_guess, source_of
-from pyscf_mlguess.benchmark.suites import SUITES, batches
+from pyscf_mlguess.benchmark.suites import SUITES, batches, with_models
 from pyscf_mlguess.models import available, trained_on
 
 
@@ -18,9 +18,8 @@ def test_levels_and_guesses_exist_and_have_their_baseline(suite):
             check_guess(guess, batch.protocol)
 
 
-@pytest.mark.parametrize("suite", ["standard", "full"])
-def test_the_larger_suites_cover_what_users_run(suite):
-    chosen = list(batches(suite))
+def test_the_full_suite_covers_what_users_run():
+    chosen = list(batches("full"))
     assert {batch.protocol.xc for batch in chosen} >= {"pbe", "b3lyp", "hf", "r2scan", "camb3lyp"}
     assert {batch.protocol.basis for batch in chosen} >= {"def2-svp", "def2-tzvp", "6-31g*", "cc-pvtz", "6-31+g*"}
     assert {batch.set for batch in chosen} >= {"qm9_size", "drug_like", "ions", "radicals", "elements", "distorted",
@@ -28,6 +27,25 @@ def test_the_larger_suites_cover_what_users_run(suite):
     assert any(not batch.protocol.density_fit for batch in chosen)
     guesses = {guess for batch in chosen if batch.set == "qm9_size" for guess in batch.guesses}
     assert guesses >= {*CLASSICAL, "pre-scf", "projected:sto-3g", "projected:def2-svp", "converged", "exact-fit"}
+
+
+def test_the_standard_suite_holds_the_tables_of_the_results():
+    tables = {(batch.set, batch.protocol.xc, batch.protocol.basis): batch for batch in batches("standard")}
+    assert len(tables) == len(list(batches("standard"))) == 11
+    assert {xc for name, xc, _ in tables if name == "qm9_size"} == {"pbe", "b3lyp", "hf", "r2scan", "camb3lyp"}
+    assert set(tables["qm9_size", "pbe", "def2-svp"].guesses) == {
+        "minao", "pre-scf", "minao+refine", "ml-density", "ml", "ml+refine", "two-level:minao", "two-level:ml",
+        "exact-fit"}
+    numbers = {name: len(tables[name, "pbe", "def2-svp"].molecules)
+               for name in ("transition_metals", "ions", "distorted", "radicals", "drug_like")}
+    assert numbers == {"transition_metals": 11, "ions": 10, "distorted": 10, "radicals": 10, "drug_like": 3}
+
+
+@pytest.mark.parametrize("suite", ["standard", "times", "full"])
+def test_refined_guesses_are_compared_on_a_grid_that_they_do_not_come_from(suite):
+    for batch in batches(suite):
+        if any(source_of(guess) != guess for guess in batch.guesses):
+            assert batch.protocol.grid_level > 1  # the finer one of the cheap problem's
 
 
 @pytest.mark.parametrize("model", available())
@@ -43,8 +61,10 @@ def test_no_model_was_trained_on_a_molecule_of_the_suites(model):
 def test_models_take_the_place_of_the_default_one():
     (batch, *_) = batches("quick", ("ml:a", "ml:b"))
     assert "ml" not in batch.guesses and {"ml:a", "ml:b"} <= set(batch.guesses)
+    assert with_models(("minao", "ml-density", "ml-unchecked", "two-level:ml", "ml:c"), ("ml:a",)) == (
+        "minao", "ml-density:a", "ml-unchecked:a", "two-level:ml:a", "ml:c")
 
 
 def test_an_unknown_suite_is_named():
-    with pytest.raises(ValueError, match="unknown suite 'slow'; known are quick, standard, learned, two-level, times"):
+    with pytest.raises(ValueError, match="unknown suite 'slow'; known are quick, standard, times, full"):
         list(batches("slow"))

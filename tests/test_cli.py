@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import WATER, assert_clear_error, mlguess
+from pyscf import dft, gto
 
 import pyscf_mlguess
 from pyscf_mlguess.cli import guess as commands
@@ -29,6 +30,10 @@ def test_help_lists_every_command():
         assert command in result.output
 
 
+def test_version():
+    assert mlguess("--version").output.strip() == f"mlguess {pyscf_mlguess.__version__}"
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_every_command(command):
     assert mlguess(command, "--help").exit_code == 0
@@ -49,24 +54,25 @@ def test_predict_with_bad_input(water, tmp_path):
     assert not (tmp_path / "guess.npz").exists()
 
 
-def test_predict_does_not_write_a_refused_guess(water, tmp_path):
-    water.write_text("2\n\nH 0 0 0\nH 0 0 0.01\n")
-    result = mlguess("predict", water, "--output", tmp_path / "guess.npz")
-    assert_clear_error(result, "refused", "on top of each other")
-    assert not (tmp_path / "guess.npz").exists()
+@pytest.mark.parametrize("atoms, reason", [("H 0 0 0\nH 0 0 0.01", "on top of each other"),
+                                           ("C 0 0 0\nC 0 0 1.24", "frontier gap")])
+def test_predict_has_nothing_in_the_place_of_a_refused_guess(water, tmp_path, atoms, reason):
+    water.write_text(f"2\n\n{atoms}\n")
+    output = tmp_path / "guess.npz"
+    result = mlguess("predict", water, "--output", output)
+    assert_clear_error(result, f"{output} was not written", str(water), "refused", reason)
+    assert "falling back" not in result.output and not output.exists()
 
 
-def test_predict_writes_what_guess_returns(water, tmp_path, monkeypatch):
-    def identity(mf, model):
-        assert model == "ml:mine" and mf.xc == "b3lyp"
-        return np.eye(mf.mol.nao)
-
-    monkeypatch.setattr(pyscf_mlguess, "guess", identity)
-    result = mlguess("predict", water, "--basis", "sto-3g", "--xc", "b3lyp", "--model", "mine",
-                     "--output", tmp_path / "guess.npz")
+@pytest.mark.parametrize("model", ["ml", "ml:linear-ace-1"])
+def test_predict_writes_what_guess_returns(water, tmp_path, model):
+    result = mlguess("predict", water, "--basis", "sto-3g", "--xc", "b3lyp", "--output", tmp_path / "guess.out",
+                     *(("--model", model[3:]) if model[3:] else ()))
     assert result.exit_code == 0, result.output
-    with np.load(tmp_path / "guess.npz") as archive:
-        assert np.array_equal(archive["dm"], np.eye(7))
+    mf = dft.RKS(gto.M(atom=str(water), basis="sto-3g", verbose=0), xc="b3lyp").density_fit()
+    with np.load(tmp_path / "guess.out") as archive:
+        assert archive["dm"] == pytest.approx(np.asarray(pyscf_mlguess.guess(mf, model)), abs=1e-8)
+        assert np.einsum("ij,ji", archive["dm"], mf.get_ovlp()) == pytest.approx(10, abs=1e-8)
         assert list(archive["symbols"]) == ["O", "H", "H"]
 
 

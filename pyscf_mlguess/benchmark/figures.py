@@ -8,14 +8,17 @@ import warnings
 from dataclasses import dataclass
 from io import StringIO
 
+import matplotlib.style
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from pyscf_mlguess.benchmark.guesses import BASELINE, needs_converged
 from pyscf_mlguess.benchmark.sections import STAGES, Section
 from pyscf_mlguess.benchmark.summary import Summary, counted_cycles, geometry
 
 # Okabe and Ito's and Tol's colours, chosen to differ for colour-blind readers, too.
-_LEARNED_COLOURS = ("#D55E00", "#AA3377", "#882255")
+_LEARNED_COLOURS = ("#D55E00", "#AA3377", "#882255", "#EE3377")
 _CLASSICAL_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#E69F00", "#332288", "#999933", "#44AA99",
                       "#CC79A7", "#117733", "#88CCEE")
 _ORACLE_COLOURS = ("#777777", "#AAAAAA")
@@ -57,16 +60,9 @@ class LineStyle:
 
 
 def draw(parts: list[Section]) -> list[list[Drawing]]:
-    """The figures of every section, one colour per guess throughout; a figure without data is left out.
-
-    Raises ValueError where matplotlib is not installed.
-    """
-    try:
-        from matplotlib import style
-    except ImportError:
-        raise ValueError("figures need matplotlib: pip install 'pyscf-mlguess[plot]'") from None
+    """The figures of every section, one colour per guess throughout; a figure without data is left out."""
     styles = line_styles([summary for section in parts for summary in section.summaries])
-    with style.context(["default", _STYLE]):
+    with matplotlib.style.context(["default", _STYLE]):
         return [[Drawing(title, caption, _svg(figure, f"s{section.number}f{number}-"))
                  for number, (title, caption, figure) in enumerate(figures(section, styles))] for section in parts]
 
@@ -225,8 +221,6 @@ def _time_breakdown(section, styles):
 
 
 def _figure(height, width=_WIDTH):
-    from matplotlib.figure import Figure
-
     return Figure(figsize=(width, height), layout="constrained")
 
 
@@ -252,8 +246,6 @@ def _weight(style):
 
 
 def _whole_numbers():
-    from matplotlib.ticker import MaxNLocator
-
     return MaxNLocator(nbins=6, integer=True)
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import numpy as np
 import scipy.linalg
 from pyscf import gto, scf
 from pyscf.lib.exceptions import BasisNotFoundError
 
-from pyscf_mlguess import gate, load_model, refine
+from pyscf_mlguess import load_model, pipeline, refine
+from pyscf_mlguess.benchmark.code_digest import digest_of_code
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.molecules.molecule import Molecule
-from pyscf_mlguess.pipeline import density_alone
+from pyscf_mlguess.refusal import GuessRefused, Refusal
 from pyscf_mlguess.stages import count, stage
 
 # PySCF's own; vsap needs a functional.
@@ -33,10 +32,11 @@ CONVERGED, EXACT_FIT = "converged", "exact-fit"
 UNCHECKED = "ml-unchecked"
 # The learned density as it is, not corrected by what its own Fock matrix gives back.
 DENSITY_ALONE = "ml-density"
+# What no key of PySCF's get_init_guess names: arguments of the pipeline.
+_VARIANTS = {UNCHECKED: {"checked": False}, DENSITY_ALONE: {"corrected": False}}
 # <guess>+refine converges the cheap problem first; two-level:<guess> refines and then runs the two-level SCF.
 REFINED, TWO_LEVEL = "+refine", "two-level:"
 _ORACLES = (CONVERGED, EXACT_FIT)
-_PACKAGE = Path(__file__).parents[1]
 _PRE_SCF_TOLERANCE, _PRE_SCF_GRADIENT = 1e-5, 1e-3
 _SMALL_BASIS_TOLERANCE = 1e-6
 
@@ -81,20 +81,13 @@ def code_of(guess: str) -> str:
     A change of the code is another guess, whose runs must not be mixed with those that a results file holds.
     """
     ours = model_of(guess) or source_of(guess) == EXACT_FIT or source_of(guess) != guess
-    return _digest_of_code() if ours else ""
-
-
-@cache
-def _digest_of_code():
-    # All of the package but what makes labels, trains and measures.
-    sources = sorted(path for folder in (".", "cheap", "models", "routes") for path in (_PACKAGE / folder).glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:8]
+    return digest_of_code() if ours else ""
 
 
 def model_of(guess: str) -> str | None:
     """Name or path of the model behind a learned guess; None for all others."""
     family, _, model = source_of(guess).partition(":")
-    return model or "default" if family in ("ml", UNCHECKED, DENSITY_ALONE) else None
+    return model or "default" if family == "ml" or family in _VARIANTS else None
 
 
 def check_guess(guess: str, protocol: Protocol) -> None:
@@ -116,7 +109,7 @@ def check_guess(guess: str, protocol: Protocol) -> None:
     elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *_ORACLES):
         raise ValueError(f"unknown guess {whole!r}; known are {', '.join(CLASSICAL)}, {PRE_SCF}[:grid level], "
                          f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, "
-                         f"{DENSITY_ALONE}[:<model>], {UNCHECKED}, each also as <guess>{REFINED} and "
+                         f"{DENSITY_ALONE}[:<model>], {UNCHECKED}[:<model>], each also as <guess>{REFINED} and "
                          f"{TWO_LEVEL}<guess>")
     if guess == "vsap" and protocol.xc.lower() == "hf":
         raise ValueError("vsap exists for density functionals only, not for hf; leave one of them out")
@@ -135,12 +128,8 @@ def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
     if source != guess and source.partition(":")[0] != "ml":
         return refine(mf, initial_density(mf, source, start))
     family, _, argument = guess.partition(":")
-    if family == DENSITY_ALONE:
-        with density_alone():
-            return mf.get_init_guess(key=guess.replace(DENSITY_ALONE, "ml", 1))
-    if family == UNCHECKED:
-        with gate.unchecked():
-            return mf.get_init_guess(key="ml")
+    if family in _VARIANTS:
+        return _variant(mf, guess, **_VARIANTS[family])
     if family == PRE_SCF:
         return pre_scf(mf, start.protocol, int(argument or 0))
     if family == PROJECTED:
@@ -154,6 +143,17 @@ def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
 
         return exact_fit_guess(mf, _existing(start.converged, "this molecule"))
     return mf.get_init_guess(key=guess)
+
+
+def _variant(mf, guess, **options):
+    """The learned guess made with ``options`` of the pipeline; refused, it is minao and a warning, as for users."""
+    try:
+        return pipeline.initial_density_matrix(mf, model_of(guess), **options)
+    except Refusal as refusal:
+        message = f"initial guess {guess!r} refused, falling back to {BASELINE}: {refusal}"
+    # Outside of the handler, whose traceback would keep the arrays of the refused guess alive.
+    warnings.warn(message, GuessRefused, stacklevel=2)
+    return mf.get_init_guess(key=BASELINE)
 
 
 def _existing(dm, whose):

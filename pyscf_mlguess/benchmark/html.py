@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 
 import jinja2
@@ -12,17 +13,20 @@ from pyscf_mlguess.benchmark.sections import sections
 
 
 def html(rows: list[dict]) -> str:
-    """The report with figures, as a self-contained page.
-
-    Raises ValueError where matplotlib is not installed.
-    """
+    """The report with figures, as a self-contained page."""
     parts = sections(rows)
     template = files("pyscf_mlguess.benchmark").joinpath("report.html.jinja").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True,
                                      undefined=jinja2.StrictUndefined)
+    environment.filters["unbroken"] = _unbroken
     return environment.from_string(template).render(
         head=HEAD,
         overview=overview(parts),
         sections=[{"section": section, "facts": facts(section), "tables": tables(section), "figures": figures}
                   for section, figures in zip(parts, draw(parts), strict=True)],
     )
+
+
+def _unbroken(cell: str) -> str:
+    """``cell`` held together but for what stands in brackets: there a table wraps that is too wide for the page."""
+    return re.sub(r" (?![(\[])", "\u00a0", cell)

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import StringIO
 
+import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 
 from pyscf_mlguess.benchmark.guesses import DENSITY_ALONE, model_of
 from pyscf_mlguess.benchmark.summary import Estimate, bootstrap, counted_cycles, pairs_with_baseline
@@ -80,9 +82,6 @@ def markdown(points: list[Point]) -> str:
 
 def draw_curve(points: list[Point]) -> str:
     """Density error (left) and ratio of cycles (right) against the number of training molecules, as SVG."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
     with matplotlib.rc_context({"font.size": 9.0, "svg.fonttype": "none", "svg.hashsalt": "pyscf-mlguess"}):
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)

@@ -96,7 +96,7 @@ def overview(parts: list[Section]) -> Table:
         cells.append([str(section.number), section.molecule_set, level(section.protocol, fitting=False), fitting,
                       str(section.molecules), str(baseline.cycles) if baseline else "-",
                       *(_overview_cell(by_guess.get(guess)) for guess in guesses)])
-    header = ["section", "set", "level", "fitted", "molecules", f"cycles {BASELINE}", *guesses]
+    header = ["no.", "set", "level", "fitted", "molecules", f"cycles {BASELINE}", *guesses]
     return Table("Overview", header, cells, "Ratio of cycles (of sums) / wall ratio; in brackets failed and refused "
                  "runs where there are any. Fitted: density fitting in the SCF.", text_columns=4)
 

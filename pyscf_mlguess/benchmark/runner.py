@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 from pathlib import Path
 
+import joblib
 import numpy as np
 from pyscf import lib
 from tqdm import tqdm
@@ -100,10 +101,6 @@ def _execute(tasks, output, jobs, threads):
         for task in tasks:
             yield from run_task(task, output)
         return
-    try:
-        import joblib
-    except ImportError:
-        raise ValueError(f"{jobs} jobs need joblib: pip install 'pyscf-mlguess[train]'") from None
     with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=threads):
         yield from joblib.Parallel(return_as="generator_unordered")(
             joblib.delayed(_count_task)(task, output, os.getpid()) for task in tasks)

@@ -1,4 +1,4 @@
-"""What `mlguess bench --suite` runs: quick, standard, learned, two-level, times and full."""
+"""What `mlguess bench --suite` runs: quick, standard (the tables of RESULTS.md), times and full."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pyscf.data.elements import charge
 
-from pyscf_mlguess.benchmark.guesses import CLASSICAL, source_of
+from pyscf_mlguess.benchmark.guesses import CLASSICAL, model_of, source_of
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.runner import Batch
 from pyscf_mlguess.benchmark.sets import load_set
@@ -21,20 +21,19 @@ _ALL = (*CLASSICAL, "projected:sto-3g", "pre-scf", "pre-scf:1", LEARNED, "exact-
 _ON_PATH = ("minao", "previous", "pre-scf", LEARNED)
 _UP = ("minao", "projected:def2-svp", "pre-scf", LEARNED, "exact-fit")
 _NO_ORACLE = ("minao", "pre-scf", LEARNED)
-# What the model brings alone: its density, and that corrected by what its Fock matrix gives back.
-_ALONE = ("minao", "ml-density", LEARNED, "exact-fit")
-# What each part brings: learning, refinement, the two-level SCF.
+# What each part brings: the model's density, its correction, refinement, the two-level SCF.
 _STEPS = ("minao", "minao+refine", LEARNED, "ml+refine", "two-level:minao", "two-level:ml")
+_EACH_STEP = ("minao", "pre-scf", "minao+refine", "ml-density", *_STEPS[2:], "exact-fit")
+_CHOICES = ("minao", LEARNED, "ml+refine", "two-level:minao", "two-level:ml")
 _ENDS = ("minao", "ml+refine", "two-level:minao", "two-level:ml")
 
-# Grid level 1 for counting cycles: they hardly change with the grid, and finer grids cost several times as much.
-_PBE = Protocol(xc="pbe", grid_level=1)
-_B3LYP = Protocol(xc="b3lyp", grid_level=1)
+# Refined guesses come from the grid levels 0 and 1: where they are compared, the SCF's own grid is another one.
+_PBE = Protocol(xc="pbe", grid_level=3)
+# Without refined guesses, level 1 serves: cycles hardly change with the grid, and this one costs half as much.
+_COARSE_PBE, _COARSE_B3LYP = (Protocol(xc=xc, grid_level=1) for xc in ("pbe", "b3lyp"))
 # For times: what users run, exact integrals on PySCF's default grid.
 _TIMED = Protocol(xc="b3lyp", density_fit=False, grid_level=3, threads=2)
 _TIMED_PBE = replace(_TIMED, xc="pbe")
-# Refined guesses come from coarse grids: the SCF's own grid must not be one of them.
-_FINE_PBE = replace(_PBE, grid_level=3)
 
 
 @dataclass(frozen=True)
@@ -57,48 +56,29 @@ _OTHER_LEVELS = (
     (replace(_PBE, xc="r2scan"), _SHORT),
     (replace(_PBE, xc="camb3lyp"), _SHORT),
     (replace(_PBE, basis="def2-tzvp"), _UP),
-    (replace(_B3LYP, basis="6-31g*"), _SHORT),
+    (replace(_PBE, xc="b3lyp", basis="6-31g*"), _SHORT),
     (replace(_PBE, basis="cc-pvtz"), _SHORT),
-    (replace(_B3LYP, basis="6-31+g*"), _SHORT),
+    (replace(_PBE, xc="b3lyp", basis="6-31+g*"), _SHORT),
 )
 
 SUITES: dict[str, tuple[Part, ...]] = {
+    # 12 CPU minutes. Grid level 1 throughout, which flatters refined guesses.
     "quick": (
-        Part("qm9_size", _PBE, _MAIN, limit=6),
-        Part("qm9_size", _B3LYP, _SHORT, limit=4),
-        Part("ions", _PBE, _SHORT, limit=3),
-        Part("radicals", _PBE, _SHORT, limit=3),
+        Part("qm9_size", _COARSE_PBE, _MAIN, limit=6),
+        Part("qm9_size", _COARSE_B3LYP, _SHORT, limit=4),
+        Part("ions", _COARSE_PBE, _SHORT, limit=3),
+        Part("radicals", _COARSE_PBE, _SHORT, limit=3),
         Part("paracetamol", replace(_TIMED, grid_level=1), ("minao", LEARNED)),
     ),
+    # The tables of RESULTS.md: some 75 CPU minutes (estimated from runs of 10 to 33 atoms).
     "standard": (
-        Part("qm9_size", _PBE, _ALL, limit=16),
-        Part("qm9_size", _PBE, _SHORT),
-        Part("qm9_size", _B3LYP, _SHORT, limit=20),
-        Part("drug_like", _PBE, _MAIN, limit=4),
-        *(Part(name, _PBE, _MAIN, limit=8) for name in ("ions", "radicals", "elements", "distorted")),
-        Part("path", _PBE, _ON_PATH),
-        *(Part("qm9_size", protocol, guesses, limit=8) for protocol, guesses in _OTHER_LEVELS),
-        Part("qm9_size", _TIMED, _NO_ORACLE, limit=6),
-        *(Part(name, _B3LYP, _SHORT, limit=6) for name in ("ions", "radicals", "elements", "distorted")),
-        Part("drug_like", _B3LYP, _SHORT, limit=4),
-    ),
-    "learned": (
-        Part("qm9_size", _PBE, _ALONE),
-        *(Part(name, _PBE, _ALONE, limit=8) for name in ("ions", "distorted", "radicals")),
-        Part("drug_like", _PBE, _ALONE, limit=6),
-        Part("qm9_size", replace(_PBE, basis="def2-tzvp"), _ALONE, limit=8),
-        *(Part("qm9_size", replace(_PBE, xc=xc), _ALONE, limit=8) for xc in ("b3lyp", "hf")),
-        Part("drug_like", replace(_PBE, basis="def2-tzvp"), ("minao", LEARNED), limit=3, atoms=34),
-        Part("large", _PBE, ("minao", LEARNED), limit=2),
-    ),
-    "two-level": (
-        Part("qm9_size", _FINE_PBE, _STEPS, limit=10),
-        Part("elements", _FINE_PBE, _ENDS, metals=True),
-        *(Part(name, _FINE_PBE, _ENDS, limit=6) for name in ("ions", "radicals")),
-        *(Part("qm9_size", replace(_FINE_PBE, xc=xc), _ENDS, limit=5) for xc in ("r2scan", "camb3lyp")),
-        Part("qm9_size", replace(_FINE_PBE, basis="def2-tzvp"), _STEPS, limit=5),
-        Part("qm9_size", _TIMED, _STEPS, limit=5),
-        Part("drug_like", replace(_TIMED, xc="hf"), _STEPS, limit=2, atoms=30),
+        Part("qm9_size", _PBE, _EACH_STEP, limit=12, atoms=20),
+        *(Part("qm9_size", replace(_PBE, xc=xc), _CHOICES, limit=limit, atoms=17)
+          for xc, limit in (("b3lyp", 10), ("hf", 10), ("r2scan", 4), ("camb3lyp", 5))),
+        Part("qm9_size", replace(_PBE, basis="def2-tzvp"), _CHOICES, limit=4, atoms=14),
+        *(Part(name, _PBE, _CHOICES, limit=10) for name in ("ions", "distorted", "radicals")),
+        Part("elements", _PBE, ("minao", "two-level:minao", LEARNED), metals=True),
+        Part("drug_like", _PBE, ("minao", LEARNED, "two-level:minao", "two-level:ml"), limit=3, atoms=28),
     ),
     # For a machine that does nothing else.
     "times": (
@@ -111,13 +91,13 @@ SUITES: dict[str, tuple[Part, ...]] = {
           for xc, fit in (("pbe", True), ("b3lyp", False))),
     ),
     "full": (
-        *(Part("qm9_size", protocol, _ALL) for protocol in (_PBE, _B3LYP)),
-        *(Part(name, protocol, _MAIN) for name in ("drug_like", "ions", "radicals", "elements", "distorted")
-          for protocol in (_PBE, _B3LYP)),
-        *(Part("path", protocol, _ON_PATH) for protocol in (_PBE, _B3LYP)),
+        *(Part("qm9_size", protocol, _ALL) for protocol in (_COARSE_PBE, _COARSE_B3LYP)),
+        *(Part(name, replace(_PBE, xc=xc), _MAIN) for name in (
+            "qm9_size", "drug_like", "ions", "radicals", "elements", "distorted") for xc in ("pbe", "b3lyp")),
+        *(Part("path", protocol, _ON_PATH) for protocol in (_COARSE_PBE, _COARSE_B3LYP)),
         *(Part(name, protocol, guesses) for name in ("qm9_size", "drug_like") for protocol, guesses in _OTHER_LEVELS),
         Part("large", _PBE, _MAIN),
-        Part("large", _B3LYP, _SHORT),
+        Part("large", replace(_PBE, xc="b3lyp"), _SHORT),
         Part("qm9_size", _TIMED, _NO_ORACLE),
         Part("drug_like", _TIMED, _NO_ORACLE),
         Part("drug_like", _TIMED_PBE, _NO_ORACLE),
@@ -143,13 +123,11 @@ def batches(name: str, learned: tuple[str, ...] = (LEARNED,)) -> Iterator[Batch]
 
 
 def with_models(guesses: Iterable[str], learned: tuple[str, ...]) -> tuple[str, ...]:
-    """``guesses`` with ``learned`` in the place of the default model, refined and two-level ones included."""
+    """``guesses`` with ``learned`` in the place of the default model, all that start from it included."""
     names = []
     for guess in guesses:
-        if guess == LEARNED:
-            names += learned
-        elif source_of(guess) == LEARNED:
-            # ml+refine and two-level:ml of ml:<model> are ml+refine:<model> and two-level:ml:<model>.
+        if model_of(guess) and ":" not in source_of(guess):
+            # ml-density, ml+refine and two-level:ml of ml:<model> are ml-density:<model> and so on.
             names += [guess + name.removeprefix(LEARNED) for name in learned]
         else:
             names.append(guess)

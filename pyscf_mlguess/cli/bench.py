@@ -24,15 +24,15 @@ _DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "minao+refine", "ml", "ml
 def bench(
     context: typer.Context,
     suite: Annotated[Optional[str], typer.Option(
-        help="quick (minutes), standard, learned and two-level (hours on two cores), times (an hour of a quiet "
-             "machine) or full (days). Default: quick, unless --molecules is given.")] = None,
+        help="quick (12 CPU minutes), standard (the tables of RESULTS.md, 75 CPU minutes), times (two hours of two "
+             "quiet cores) or full (days). Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,
     model: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: name or path of a model to run in the place of the default one.")] = None,
     guess: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: minao, atom, huckel, mod_huckel, sap, vsap, pre-scf[:grid level], "
-             "projected:<basis>, previous, ml, ml:<model>, ml-density[:<model>], ml-unchecked, exact-fit, "
+             "projected:<basis>, previous, ml, ml:<model>, ml-density[:<model>], ml-unchecked[:<model>], exact-fit, "
              "converged; each also as <guess>+refine and two-level:<guess>. "
              f"Default: {', '.join(_DEFAULT_GUESSES)}.")] = None,
     xc: Annotated[Optional[list[str]], typer.Option(
@@ -77,6 +77,9 @@ def bench(
             if given:
                 raise ValueError(f"{', '.join(given)} need --molecules: a suite has levels and guesses of its own")
             chosen = list(batches(suite or "quick", learned))
+        for path in (report, html):
+            if path and not path.parent.is_dir():
+                raise FileNotFoundError(f"no folder {str(path.parent)!r} for {path.name}: make it first")
         output = output or cache_folder() / "bench" / f"{_stem(suite, molecules)}.jsonl"
         output.parent.mkdir(parents=True, exist_ok=True)
         typer.echo(f"results are kept in {output} ({len(read_rows(output))} runs there)", err=True)
@@ -121,12 +124,12 @@ def curve(
 
 
 def _load(names, limit):
-    from pyscf_mlguess.benchmark.sets import load_set
+    from pyscf_mlguess.benchmark.sets import load_set, set_name
 
     sets, errors = [], []
     for name in names:
         found, bad = load_set(name)
-        sets.append((Path(name).stem, tuple(found[:limit])))
+        sets.append((set_name(name), tuple(found[:limit])))
         errors += bad
     _tell(errors)
     return sets, errors
@@ -138,7 +141,9 @@ def _tell(errors):
 
 
 def _stem(suite, molecules):
-    return "-".join(Path(name).stem for name in molecules) if molecules else suite or "quick"
+    from pyscf_mlguess.benchmark.sets import set_name
+
+    return "-".join(map(set_name, molecules)) if molecules else suite or "quick"
 
 
 def _read(path):

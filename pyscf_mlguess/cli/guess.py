@@ -50,14 +50,13 @@ def predict(
     output: Annotated[Path, typer.Option(
         help="NumPy archive to write; its array dm is for mf.kernel(dm0=dm).")] = Path("guess.npz"),
 ) -> None:
-    """Write the learned density matrix of one molecule to a file."""
-    import warnings
-
+    """Write the learned density matrix of one molecule to a file; where it is refused, nothing takes its place."""
     import numpy as np
 
-    from pyscf_mlguess import GuessRefused, guess
     from pyscf_mlguess.benchmark.protocol import Protocol
     from pyscf_mlguess.molecules.xyz import MoleculeFileError, read_xyz
+    from pyscf_mlguess.pipeline import initial_density_matrix
+    from pyscf_mlguess.refusal import Refusal
 
     with clear_errors():
         frames = read_xyz(molecule)
@@ -66,11 +65,14 @@ def predict(
         protocol = Protocol(xc=xc, basis=basis)
         protocol.check()
         mf = protocol.mean_field(frames[0].mol(basis))
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", GuessRefused)
-            dm = guess(mf, f"ml:{model}" if model else "ml")
-        np.savez(output, dm=np.asarray(dm), symbols=frames[0].symbols, positions_angstrom=frames[0].positions,
-                 basis=basis, xc=xc)
+        try:
+            dm = initial_density_matrix(mf, model or "default")
+        except Refusal as refusal:
+            raise ValueError(f"{output} was not written, for the learned guess of {molecule} is refused: {refusal} "
+                             "(mf.init_guess = 'ml' would start from minao)") from None
+        with output.open("wb") as file:  # a name alone gets .npz appended where it ends otherwise
+            np.savez(file, dm=np.asarray(dm), symbols=frames[0].symbols, positions_angstrom=frames[0].positions,
+                     basis=basis, xc=xc)
     typer.echo(f"wrote a density matrix of shape {dm.shape} to {output}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 from pyscf_mlguess.molecules.files import read_molecules
@@ -14,6 +15,17 @@ _SETS = Path(__file__).parent
 def shipped_sets() -> dict[str, Path]:
     """Name and file of each benchmark set of the package."""
     return {path.stem: path for path in sorted(_SETS.glob("*.xyz"))}
+
+
+def set_name(name_or_path: str | Path) -> str:
+    """What a results file calls a set: a shipped one by its name, a file by its stem and a digest of where it lies.
+
+    Not of its contents: molecules added to a file later are the only ones to be run.
+    """
+    if str(name_or_path) in shipped_sets():
+        return str(name_or_path)
+    path = Path(name_or_path).resolve()
+    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
 
 
 def load_set(name_or_path: str | Path) -> tuple[list[Molecule], list[MoleculeFileError]]:
