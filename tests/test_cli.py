@@ -10,7 +10,7 @@ from pyscf import dft, gto
 
 import pyscf_mlguess
 from pyscf_mlguess.cli import guess as commands
-from pyscf_mlguess.labels import DATA
+from pyscf_mlguess.molecules.training_data import DATA
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("demo", "predict", "info", "label", "select", "train", "bench", "timing")
@@ -102,7 +102,7 @@ def test_an_installed_package_finds_the_labels_of_a_clone(command, tmp_path, mon
     (tmp_path / "molecules.smi").write_text("O water\n")
     given = {"train": ("train", "--output", tmp_path / "model.safetensors"),
              "select": ("select", tmp_path / "molecules.smi", "--output", tmp_path / "next.xyz")}[command]
-    monkeypatch.setattr("pyscf_mlguess.labels.DATA", tmp_path / "site-packages")
+    monkeypatch.setattr("pyscf_mlguess.molecules.training_data.DATA", tmp_path / "site-packages")
     monkeypatch.chdir(tmp_path)
     assert_clear_error(mlguess(*given), "site-packages", "start the command in a clone of the repository")
     clone = tmp_path / "pyscf_mlguess" / "labels" / "data"

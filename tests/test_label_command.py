@@ -120,7 +120,7 @@ def test_molecules_of_labels_get_further_levels(label, tmp_path):
 
 
 def write_orbitals(path, name, distance):
-    """Add converged orbitals of water, in the layout of labels.orbitals."""
+    """Add converged orbitals of water, in the layout of molecules.orbital_files."""
     mol = gto.M(atom=f"O 0 0 0; H 0 0 {distance}; H 0 0.93 -0.24", basis="def2-svp", verbose=0)
     with h5py.File(path, "a") as file:
         group = file.create_group(name)

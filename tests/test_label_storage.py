@@ -10,7 +10,6 @@ import pytest
 from pyscf.data.elements import charge
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
-from pyscf_mlguess.labels.orbitals import read_entry, read_names
 from pyscf_mlguess.molecules.label import Label, merge
 from pyscf_mlguess.molecules.label_files import (
     Failure,
@@ -22,6 +21,7 @@ from pyscf_mlguess.molecules.label_files import (
     write_labels,
 )
 from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.orbital_files import read_entry, read_names
 
 ATOMS = {"water": "OHH", "ammonia": "NHHH", "argon": ["Ar"]}
 

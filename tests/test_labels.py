@@ -16,10 +16,10 @@ from pyscf_mlguess.labels.calculation import (
     label_of_orbitals,
     stretched,
 )
-from pyscf_mlguess.labels.orbitals import level_of_orbitals
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels, write_labels
 from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.orbital_files import level_of_orbitals
 
 PBE = Level("pbe", "def2-svp")
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.1), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)), smiles="O")

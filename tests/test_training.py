@@ -7,7 +7,6 @@ from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mo
 from pyscf_mlguess.density_fitting.fitting import DensityFitting
 from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
-from pyscf_mlguess.labels import DATA
 from pyscf_mlguess.labels.calculation import calculate, displaced
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import load_model
@@ -18,6 +17,7 @@ from pyscf_mlguess.molecules.label import Level, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels, write_labels
 from pyscf_mlguess.molecules.smiles import canonical_smiles, conformer, molecule_from_conformer
 from pyscf_mlguess.molecules.split import split_of
+from pyscf_mlguess.molecules.training_data import DATA
 from pyscf_mlguess.predictions import AuxiliaryDensity
 from pyscf_mlguess.routes.auxiliary_density import DensityRoute, density_matrix
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock

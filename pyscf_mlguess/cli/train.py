@@ -25,7 +25,7 @@ def train(
     """Train the linear density model: some 10 GB of memory and two hours of two cores for the shipped one."""
     import logging
 
-    from pyscf_mlguess.labels import repository_labels
+    from pyscf_mlguess.molecules.training_data import repository_labels
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with clear_errors():
@@ -53,8 +53,8 @@ def select(
 
     Molecules that cannot be read are skipped, and the exit code is 1 then.
     """
-    from pyscf_mlguess.labels import repository_labels
     from pyscf_mlguess.molecules.files import read_molecules
+    from pyscf_mlguess.molecules.training_data import repository_labels
     from pyscf_mlguess.molecules.xyz import write_xyz
 
     with clear_errors():

@@ -9,12 +9,12 @@ from pathlib import Path
 import h5py
 
 from pyscf_mlguess.labels.calculation import calculate, displaced, label_of_orbitals, stretched
-from pyscf_mlguess.labels.orbitals import read_entry, read_names
 from pyscf_mlguess.molecules.files import count_molecules, iter_molecules
 from pyscf_mlguess.molecules.hdf5 import open_hdf5
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
 from pyscf_mlguess.molecules.label_files import Failure, is_label_file, read_labels, read_summary
 from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.orbital_files import read_entry, read_names
 from pyscf_mlguess.molecules.xyz import MoleculeFileError
 
 METHODS = ("cheap", "scf")
@@ -110,7 +110,7 @@ def _kind(path):
         first = next(iter(file.values()), None)
         if not (isinstance(first, h5py.Group) and "positions_bohr" in first):
             raise ValueError(f"{path}: HDF5, but neither labels nor converged orbitals; their layouts stand in "
-                             "molecules/label_files.py and labels/orbitals.py")
+                             "molecules/label_files.py and molecules/orbital_files.py")
     return "orbitals"
 
 

@@ -12,11 +12,11 @@ import heapq
 import numpy as np
 from tqdm import tqdm
 
+from pyscf_mlguess.models.linear_density.design import fit_all_features, make_design
 from pyscf_mlguess.models.linear_density.features import AceSettings
 from pyscf_mlguess.molecules.label import Label, molecule_of
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.structure import Structure
-from pyscf_mlguess.training.dataset import fit_all_features, make_design
 
 # A label costs as the square of the number of atoms, about.
 _COST_EXPONENT = 2.0

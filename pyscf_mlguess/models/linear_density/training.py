@@ -16,20 +16,14 @@ from pyscf.data.elements import ELEMENTS
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
 from pyscf_mlguess.models import FAMILIES, save_model
 from pyscf_mlguess.models.linear_density.compression import fold
+from pyscf_mlguess.models.linear_density.design import densities, fit_all_features, make_design
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
 from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, LinearDensity, Range, settings_for_card
 from pyscf_mlguess.molecules.label import merge
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
 from pyscf_mlguess.molecules.split import split_of
-from pyscf_mlguess.training.dataset import (
-    densities,
-    fit_all_features,
-    load_targets,
-    make_design,
-    make_problem,
-    structures_of,
-)
+from pyscf_mlguess.training.dataset import load_targets, make_problem, structures_of
 from pyscf_mlguess.training.responses import learn_responses
 from pyscf_mlguess.training.solver import geometric_mean, solve
 from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
