@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pyscf_mlguess import hook
 from pyscf_mlguess.hook import register, unregister
-from pyscf_mlguess.refusal import GuessRefused
+from pyscf_mlguess.keys import GuessKey
+from pyscf_mlguess.refusal import GuessFailed, GuessRefused
 
 __version__ = "0.2.0"
-__all__ = ["GuessRefused", "guess", "load_model", "refine", "register", "two_level", "unregister"]
+__all__ = ["GuessFailed", "GuessRefused", "guess", "load_model", "refine", "register", "two_level", "unregister"]
 
 
 def guess(mf, model: str = "ml"):
@@ -19,9 +20,10 @@ def guess(mf, model: str = "ml"):
     minao with a ``GuessRefused`` warning; ``warnings.simplefilter("error", GuessRefused)`` makes
     it an exception.  Raises ValueError for a ``model`` of another form, and whatever loading the model raises.
     """
-    if not hook.is_ml_key(model):
+    wanted = GuessKey.parse(model)
+    if wanted is None or not wanted.is_learned:
         raise ValueError(f"model={model!r}: expected 'ml', 'ml+refine', or either with ':<name or path>'")
-    return hook.our_guess(mf, mf.mol, model, lambda key: mf.get_init_guess(mf.mol, key))
+    return hook.our_guess(mf, mf.mol, model, wanted, lambda key: mf.get_init_guess(mf.mol, key))
 
 
 def load_model(name: str = "default"):

@@ -10,6 +10,12 @@ from pyscf import dft
 # Takes the place of what cannot be had from a density and its gradient.
 STAND_IN = "pbe,pbe"
 STAND_IN_EXCHANGE = "pbe,"
+STAND_IN_NAME = "PBE"
+
+
+def exchange_note(share: float) -> str:
+    """What the log says where a share of exact exchange has a semilocal stand-in."""
+    return f"{share:.0%} exact exchange replaced by as much of {STAND_IN_NAME} exchange"
 
 
 @dataclass
@@ -17,13 +23,11 @@ class SemilocalPotential:
     """A GGA or LDA potential.
 
     terms: (share, functional) pairs; functionals are PySCF's xc strings or whatever ``numint`` accepts.
-    exact_exchange: share of exact exchange that the user's functional has (0 to 1).
     notes: what was replaced or left out, in words for the log.
     """
 
     numint: dft.numint.NumInt
     terms: list[tuple[float, str]]
-    exact_exchange: float = 0.0
     notes: list[str] = field(default_factory=list)
 
     @classmethod
@@ -31,23 +35,15 @@ class SemilocalPotential:
         """The potential for a PySCF mean-field object; Hartree-Fock objects get the stand-in."""
         numint = getattr(mf, "_numint", None)
         if numint is None:
-            return cls(dft.numint.NumInt(), [(1.0, STAND_IN)], 1.0,
-                       [f"exact exchange replaced by {STAND_IN}"])
-        notes = []
-        omega, long_range, short_range = numint.rsh_and_hybrid_coeff(mf.xc, mf.mol.spin)
-        share = short_range if omega <= 0 else max(short_range, long_range)
-        if mf.do_nlc():
-            notes.append("non-local correlation left out")
+            return cls(dft.numint.NumInt(), [(1.0, STAND_IN)], [f"Hartree-Fock exchange replaced by {STAND_IN_NAME}"])
+        notes = ["non-local correlation left out"] if mf.do_nlc() else []
         xctype = numint._xc_type(mf.xc)
-        if xctype == "HF":
-            return cls(numint, [(1.0, STAND_IN)], 1.0, notes + [f"exact exchange replaced by {STAND_IN}"])
         if xctype not in ("LDA", "GGA") or not _can_be_evaluated(numint, mf.xc):
-            return cls(numint, [(1.0, STAND_IN)], share, notes + [f"{mf.xc} replaced by {STAND_IN}"])
-        terms = [(1.0, mf.xc)]
-        if short_range:
-            terms.append((short_range, STAND_IN_EXCHANGE))
-            notes.append(f"exact exchange replaced by {short_range:g} {STAND_IN_EXCHANGE}")
-        return cls(numint, terms, share, notes)
+            return cls(numint, [(1.0, STAND_IN)], [*notes, f"{mf.xc} replaced by {STAND_IN_NAME}"])
+        short_range = numint.rsh_and_hybrid_coeff(mf.xc, mf.mol.spin)[2]
+        if not short_range:
+            return cls(numint, [(1.0, mf.xc)], notes)
+        return cls(numint, [(1.0, mf.xc), (short_range, STAND_IN_EXCHANGE)], [*notes, exchange_note(short_range)])
 
     def first_derivative(self, density: np.ndarray) -> np.ndarray:
         """d e_xc / d (rho, grad rho), shape (4, n), for ``density`` of shape (4, n) in atomic units."""

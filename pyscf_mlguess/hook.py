@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import functools
 import importlib
-import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 
 from pyscf.lib import logger
 from pyscf.scf import atom_hf, hf
 
-from pyscf_mlguess.refusal import GuessRefused, Refusal
+from pyscf_mlguess.keys import GuessKey
+from pyscf_mlguess.refusal import (
+    GuessFailed,
+    GuessRefused,
+    Refusal,
+    check_molecule,
+    check_scf_class,
+    numerical_errors_refused,
+)
 
-_LEARNED = re.compile(r"ml(\+refine)?(:.*)?", re.IGNORECASE | re.DOTALL)
-_REFINED = re.compile(r"(.+)\+refine", re.IGNORECASE | re.DOTALL)
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
 _ORIGINAL = "_pyscf_mlguess_original"
 _PACKAGES = {"pyscf", "gpu4pyscf", "pyscf_mlguess"}
@@ -43,54 +49,68 @@ def unregister() -> None:
         cls.get_init_guess = original
 
 
-def is_ml_key(key) -> bool:
-    """Whether ``key`` asks for a learned guess: ``'ml'`` or ``'ml+refine'``, either with ``':<name or path>'``."""
-    return isinstance(key, str) and _LEARNED.fullmatch(key) is not None
-
-
-def is_our_key(key) -> bool:
-    """Whether ``key`` is ours: a learned guess, or any of PySCF's refined, as ``'minao+refine'``."""
-    return isinstance(key, str) and (_REFINED.fullmatch(key) or _LEARNED.fullmatch(key)) is not None
-
-
-def refined_key(key: str) -> str:
-    """``key`` with refinement: ``'ml+refine:x'`` for ``'ml:x'``, ``'minao+refine'`` for ``'minao'``."""
-    learned = _LEARNED.fullmatch(key)
-    if learned:
-        return "ml+refine" + (learned[2] or "")
-    return key if _REFINED.fullmatch(key) else key + "+refine"
-
-
-def our_guess(mf, mol, key: str, pyscf_guess: Callable, refine: Callable | None = None):
-    """The density matrix of ``key``; what is refused is left out, with one warning and one line in PySCF's log.
+def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_anderson: Callable | None = None):
+    """The density matrix of a key; what is refused is left out, with one warning and one line in PySCF's log.
 
     mf: SCF object of PySCF or gpu4pyscf.  mol: None or the molecule handed to ``get_init_guess``.
-    key: as for ``is_our_key``.  pyscf_guess: PySCF's guess of a key.  refine: from a density matrix to a better
-    one, in place of the package's.  A learned guess falls back to minao, a refined one to the guess itself.
+    key: what the user wrote.  wanted: what is to be done.  pyscf_guess: PySCF's guess of a key.
+    make_anderson: from ``mf`` to the cheap problem (``Anderson``) that refines, or None; default: one that is given up
+    afterwards.  A learned guess falls back to minao, a refined one to the guess itself.
     Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted and restricted open-shell objects; a cupy
-    array for gpu4pyscf.  Errors other than refusals
-    (unknown model, missing or damaged file) are raised.
+    array for gpu4pyscf.  A model that is unknown, missing or damaged is an error; nothing else is.
     """
-    learned = _LEARNED.fullmatch(key)
-    if learned:
-        refined, plain = learned[1], "ml" + (learned[2] or "")
-        dm = _or_else(mf, key, "minao", lambda: _predict(mf, mol, plain, bool(refined)), lambda: pyscf_guess("minao"))
-    else:
-        refined, plain = True, _REFINED.fullmatch(key)[1]
-        dm = pyscf_guess(plain)
-    if not refined:
-        return dm
-    return _or_else(mf, key, f"{plain} unrefined", lambda: refine(dm) if refine else _refine(mf, mol, dm), lambda: dm)
+    # Imported late: registering the key must cost next to nothing.
+    from pyscf_mlguess import pipeline
+    from pyscf_mlguess.cheap.refinement import refined, unsolved
+    from pyscf_mlguess.models import load_model
+
+    model = load_model(wanted.model) if wanted.is_learned else None
+    plain = wanted.plain or "minao"
+    cpu = _attempt(mf, key, plain, lambda: _served(mf, mol))
+    if cpu is None:
+        return pyscf_guess(plain)
+    anderson = dm = None
+    if wanted.refined:
+        instead = f"{'ml' if model else plain} unrefined"
+        anderson = _attempt(mf, key, instead, lambda: (make_anderson or unsolved)(cpu))
+    if model:
+        cheap = anderson.problem if anderson else None
+        dm = _attempt(mf, key, "minao", lambda: pipeline.initial_density_matrix(cpu, model, cheap=cheap))
+    learned = dm is not None
+    dm = dm if learned else pyscf_guess(plain)
+    if anderson:
+        start = dm if learned or cpu is mf else dm.get()
+        better = _attempt(mf, key, "the unrefined guess", lambda: refined(anderson, start))
+        learned, dm = learned or better is not None, dm if better is None else better
+    return _to_gpu(dm) if learned and cpu is not mf else dm
 
 
-def _or_else(mf, key, instead, guess, fallback):
+def _served(mf, mol) -> hf.SCF:
+    """``mf`` as an object of PySCF that guesses can work with; raises Refusal."""
+    if mol is not None and mol is not mf.mol:
+        # Core Hamiltonian, orbitals and occupations come from mf, in the basis of mf.mol.
+        raise Refusal("the molecule handed to get_init_guess is not that of the SCF object")
+    cpu = mf if isinstance(mf, hf.SCF) else _to_cpu(mf)
+    check_scf_class(cpu)
+    check_molecule(cpu.mol)
+    return cpu
+
+
+def _attempt(mf, key, instead, step):
+    """What ``step`` returns; None, and a warning that names ``instead``, where it is refused or fails."""
     try:
-        return guess()
+        with numerical_errors_refused():
+            return step()
     except Refusal as refusal:
-        message = f"initial guess {key!r} refused, falling back to {instead}: {refusal}"
+        message, category = f"refused, falling back to {instead}: {refusal}", GuessRefused
+    except Exception as error:  # a guess must never kill the user's SCF
+        logger.debug(mf, "%s", traceback.format_exc())
+        message = (f"failed, falling back to {instead}: {type(error).__name__}: {error}; this is an error in "
+                   "pyscf_mlguess, please report it")
+        category = GuessFailed
     # Outside of the handler, whose traceback would keep the arrays of the refused guess alive.
-    _tell(mf, message)
-    return fallback()
+    _tell(mf, f"initial guess {key!r} {message}", category)
+    return None
 
 
 def _scf_classes() -> Iterator[type]:
@@ -107,37 +127,16 @@ def _with_ml_key(original: Callable) -> Callable:
         def pyscf_guess(key):
             return original(self, mol, key, **kwargs)
 
-        if not is_our_key(key):
+        wanted = GuessKey.parse(key)
+        if wanted is None:
             return pyscf_guess(key)
         # Inner SCFs of PySCF's own guesses see 'ml' when it is the configured default key.
         if isinstance(self, atom_hf.AtomSphAverageRHF):
             return pyscf_guess("minao")
-        return our_guess(self, mol, key, pyscf_guess)
+        return our_guess(self, mol, key, wanted, pyscf_guess)
 
     setattr(get_init_guess, _ORIGINAL, original)
     return get_init_guess
-
-
-def _predict(mf, mol, key: str, to_be_refined: bool):
-    _check_molecule_of(mf, mol)
-    from pyscf_mlguess import pipeline
-
-    if isinstance(mf, hf.SCF):
-        return pipeline.initial_density_matrix(mf, key, to_be_refined)
-    return _to_gpu(pipeline.initial_density_matrix(_to_cpu(mf), key, to_be_refined))
-
-
-def _refine(mf, mol, dm):
-    _check_molecule_of(mf, mol)
-    from pyscf_mlguess.cheap.refinement import refine
-
-    return refine(mf, dm) if isinstance(mf, hf.SCF) else _to_gpu(refine(_to_cpu(mf), dm.get()))
-
-
-def _check_molecule_of(mf, mol):
-    if mol is not None and mol is not mf.mol:
-        # Core Hamiltonian, orbitals and occupations come from mf, in the basis of mf.mol.
-        raise Refusal("the molecule handed to get_init_guess is not that of the SCF object")
 
 
 def _to_gpu(dm):
@@ -155,7 +154,7 @@ def _to_cpu(mf):
     return cpu
 
 
-def _tell(mf, message: str) -> None:
+def _tell(mf, message: str, category: type[Warning]) -> None:
     # logger.warn would repeat the message on stderr, where the Python warning already is.
     if mf.verbose >= logger.WARN:
         logger.flush(mf, "WARN: %s", message)
@@ -163,4 +162,4 @@ def _tell(mf, message: str) -> None:
     frame, stacklevel = sys._getframe(), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
         frame, stacklevel = frame.f_back, stacklevel + 1
-    warnings.warn(message, GuessRefused, stacklevel=stacklevel)
+    warnings.warn(message, category, stacklevel=stacklevel)

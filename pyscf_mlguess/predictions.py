@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from pyscf import gto
 
+from pyscf_mlguess.blocks import Blocks
 from pyscf_mlguess.shells import irrep_indices
 
-if TYPE_CHECKING:
-    from pyscf_mlguess.models.response import Response
+
+class Prediction(Protocol):
+    """What every prediction tells about itself.
+
+    novelty: (natm,) how far each atom's features lie outside the training range (1: at its edge).
+    """
+
+    novelty: np.ndarray
+
+    def atoms_not_finite(self) -> list[int]:
+        """Atoms for which the prediction holds numbers that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -23,13 +33,16 @@ class AuxiliaryDensity:
         own units, components in the package's order (see ``shells``); {} for an atom that the
         model does not know, which stays a free atom.
     novelty: (natm,) how far each atom's features lie outside the training range (1: at its edge).
-    responses: correct the density one after the other, each from the density that the Fock matrix before gives back.
     """
 
     auxbasis: str
     blocks: list[dict[int, np.ndarray]]
     novelty: np.ndarray
-    responses: tuple[Response, ...] = ()
+
+    def atoms_not_finite(self) -> list[int]:
+        """As ``Prediction`` says."""
+        return [atom for atom, block in enumerate(self.blocks)
+                if not all(np.isfinite(values).all() for values in block.values())]
 
     def assemble(self, auxmol: gto.Mole) -> np.ndarray:
         """Coefficients in the order of ``auxmol``, shape (naux,).
@@ -53,3 +66,28 @@ class AuxiliaryDensity:
         """The inverse of ``assemble``."""
         blocks = [{l: coefficients[index] for l, index in atom.items()} for atom in irrep_indices(auxmol)]
         return cls(auxbasis, blocks, np.zeros(auxmol.natm))
+
+
+@dataclass(frozen=True)
+class _MatrixBlocks:
+    """basis: PySCF's name of the reference basis; an element without blocks is one that the model does not know."""
+
+    basis: str
+    blocks: Blocks
+
+    def assemble(self, mol: gto.Mole) -> np.ndarray:
+        """The matrix in the order of ``mol``, (nao, nao) float64, zero where there is no block.
+
+        mol: the real atoms in the reference basis.  Raises ValueError when it has other atoms or another basis.
+        """
+        return self.blocks.assemble(mol)
+
+
+@dataclass(frozen=True)
+class DensityBlocks(_MatrixBlocks):
+    """A density matrix, summed over spins, in the Loewdin-orthonormalised reference basis: S^1/2 D S^1/2."""
+
+
+@dataclass(frozen=True)
+class FockBlocks(_MatrixBlocks):
+    """A Fock matrix in the reference basis as it is, not orthonormalised, in Eh."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from pyscf import gto
 from pyscf.scf import hf, uhf
@@ -23,8 +26,30 @@ class GuessRefused(UserWarning):
     """The learned guess was not used and PySCF's default guess (minao) took its place."""
 
 
+class GuessFailed(GuessRefused):
+    """The guess was not used because of an error in this package: please report it."""
+
+
 class Refusal(ValueError):
     """The guess does not serve this case; ``str(exc)`` is the reason that the user reads."""
+
+
+# What unlucky numbers, and not wrong code, may raise: linear algebra, overflow, arrays that are not finite, memory.
+_NUMERICAL = (np.linalg.LinAlgError, ArithmeticError, MemoryError)
+
+
+@contextmanager
+def numerical_errors_refused() -> Iterator[None]:
+    """Turn what fails numerically in the block into a Refusal that names it; errors of other kinds pass."""
+    try:
+        yield
+    except _NUMERICAL as error:
+        raise Refusal(f"a step of the guess failed numerically ({type(error).__name__}: {error})") from error
+    except ValueError as error:
+        # SciPy says "array must not contain infs or NaNs".
+        if isinstance(error, Refusal) or "infs or NaNs" not in str(error):
+            raise
+        raise Refusal(f"a step of the guess failed numerically ({error})") from error
 
 
 def check_scf_class(mf: hf.SCF) -> None:

@@ -10,9 +10,9 @@ from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
 from pyscf_mlguess import hook
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
-from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.cheap.refinement import refined
-from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
+from pyscf_mlguess.cheap.refinement import refined, unsolved
+from pyscf_mlguess.keys import GuessKey
+from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class, numerical_errors_refused
 from pyscf_mlguess.stages import count, stage
 
 MAX_ITERATIONS = 10
@@ -47,89 +47,6 @@ def two_level(mf: hf.SCF) -> hf.SCF:
     return lib.set_class(TwoLevelSCF(mf), (TwoLevelSCF, mf.__class__))
 
 
-class TwoLevelSCF:
-    """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
-
-    __name_mixin__ = "TwoLevel"
-    _keys = {"diis_start_cycle"}
-
-    # The first step, too, is the two-level scheme's.
-    diis_start_cycle = 0
-    # The cheap problem and what it has learned, while the SCF runs.
-    _anderson = None
-    _running = False
-    # Why there is no cheap problem for this molecule, once that is known.
-    _unserved = None
-
-    def __init__(self, mf):
-        self.__dict__.update(mf.__dict__)
-
-    @property
-    def DIIS(self):
-        return TwoLevelDIIS
-
-    def undo_two_level(self) -> hf.SCF:
-        """The same object without the two-level scheme."""
-        plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
-        for name in ("_anderson", "_running", "_unserved"):
-            vars(plain).pop(name, None)
-        return plain
-
-    def scf(self, dm0=None, **kwargs):
-        if self.diis is not True:
-            logger.warn(self, "two-level SCF: not in use, diis = %r takes its place; set mf.diis = True", self.diis)
-        self._running, self._unserved = True, None
-        try:
-            return super().scf(dm0, **kwargs)
-        finally:
-            self._running, self._anderson = False, None
-
-    kernel = lib.alias(scf, alias_name="kernel")
-
-    def get_init_guess(self, mol=None, key="minao", **kwargs):
-        """As the class below has it; while ``kernel`` runs, refined."""
-        def pyscf_guess(key):
-            return super(TwoLevelSCF, self).get_init_guess(mol, key, **kwargs)
-
-        if not self._running or self.diis is not True or stays_out(self):
-            return pyscf_guess(key)
-        if not isinstance(key, str):
-            return self._refine(pyscf_guess(key))
-        return hook.our_guess(self, mol, hook.refined_key(key), pyscf_guess, self._refine)
-
-    def _refine(self, dm):
-        with stage("cheap"):
-            self._anderson = cheap_scf(self)
-            return dm if self._anderson is None else refined(self._anderson, dm)
-
-
-def stays_out(mf: hf.SCF) -> str | None:
-    """Why the two-level scheme would not pay for ``mf``; None where it does."""
-    if hasattr(mf, "_numint") or getattr(mf, "with_df", None):
-        return None
-    if mf._eri is not None or mf._is_mem_enough():
-        return "Hartree-Fock with all integrals in memory: its own cycles are as cheap as the cheap problem's"
-    return None
-
-
-def cheap_scf(mf: hf.SCF) -> Anderson | None:
-    """The cheap problem of ``mf`` with an empty history; None, with one line in the log, where there is none."""
-    if mf._unserved:
-        return None
-    if not getattr(mf, "with_df", None) and mf._eri is None and mf._is_mem_enough():
-        # First the integrals that PySCF wants to keep: next to the cheap problem they might no longer fit.
-        mf._eri = mf.mol.intor("int2e", aosym="s8")
-    try:
-        # Conversions such as to_gks() keep the mixin.
-        check_scf_class(mf)
-        check_molecule(mf.mol)
-        return Anderson(CheapProblem(mf))
-    except Refusal as refusal:
-        mf._unserved = str(refusal)
-        logger.warn(mf, "two-level SCF: %s; plain DIIS instead", refusal)
-    return None
-
-
 class TwoLevelDIIS(lib.diis.DIIS):
     """What PySCF calls between a Fock matrix and its diagonalisation, in place of CDIIS."""
 
@@ -156,8 +73,13 @@ class TwoLevelDIIS(lib.diis.DIIS):
             plain = self._plain.update(s, d, f, mf, h1e, vhf, f_prev=f_prev, **kwargs)
         if self._off:
             return plain
-        with stage("cheap"):
-            return self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf)
+        try:
+            with stage("cheap"), numerical_errors_refused():
+                return self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf)
+        except Refusal as refusal:
+            logger.warn(mf, "two-level SCF: %s; plain DIIS from here", refusal)
+        mf._anderson, self._off = None, True
+        return plain
 
     def _next(self, d, f, plain, mf, h1e, vhf):
         anderson = mf._anderson = mf._anderson or cheap_scf(mf)
@@ -206,6 +128,104 @@ class TwoLevelDIIS(lib.diis.DIIS):
         self._gradients.append(gradient)
         recent, earlier = self._gradients[-_PATIENCE:], self._gradients[:-_PATIENCE]
         return bool(earlier) and min(recent) > min(earlier)
+
+
+class TwoLevelSCF:
+    """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
+
+    __name_mixin__ = "TwoLevel"
+    _keys = {"diis_start_cycle", "DIIS"}
+
+    # Set to another class, before or after, that one is used and the two-level scheme is not.
+    DIIS = TwoLevelDIIS
+    # The first step, too, is the two-level scheme's.
+    diis_start_cycle = 0
+    # The cheap problem and what it has learned, while the SCF runs.
+    _anderson = None
+    _running = False
+    # Why there is no cheap problem for this molecule, once that is known.
+    _unserved = None
+
+    def __init__(self, mf):
+        self.__dict__.update(mf.__dict__)
+
+    def undo_two_level(self) -> hf.SCF:
+        """The same object without the two-level scheme."""
+        plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
+        for name in ("_anderson", "_running", "_unserved"):
+            vars(plain).pop(name, None)
+        return plain
+
+    def __reduce__(self):
+        # The class is made at run time and has no name to be found by.
+        return two_level, (self.undo_two_level(),)
+
+    def to_gpu(self, *args, **kwargs):
+        """The object of gpu4pyscf without the two-level scheme, which works on the CPU."""
+        logger.warn(self, "two-level SCF: left behind by to_gpu(), the scheme works with PySCF's objects alone")
+        return self.undo_two_level().to_gpu(*args, **kwargs)
+
+    def scf(self, dm0=None, **kwargs):
+        if reason := self._replaced():
+            logger.warn(self, "two-level SCF: not in use, %s", reason)
+            start = vars(self).get("diis_start_cycle", super().diis_start_cycle)
+            with lib.temporary_env(self, diis_start_cycle=start):
+                return super().scf(dm0, **kwargs)
+        self._running, self._unserved = True, None
+        try:
+            return super().scf(dm0, **kwargs)
+        finally:
+            self._running, self._anderson = False, None
+
+    kernel = lib.alias(scf, alias_name="kernel")
+
+    def _replaced(self) -> str | None:
+        """What the user has put in the scheme's place; None where it is in use."""
+        if self.diis is not True:
+            return f"diis = {self.diis!r} takes its place; set mf.diis = True"
+        if self.DIIS is not TwoLevelDIIS:
+            return f"DIIS = {self.DIIS.__name__} takes its place; del mf.DIIS brings it back"
+        return None
+
+    def get_init_guess(self, mol=None, key="minao", **kwargs):
+        """As the class below has it; while ``kernel`` runs, refined."""
+        def pyscf_guess(key):
+            return super(TwoLevelSCF, self).get_init_guess(mol, key, **kwargs)
+
+        if not self._running or stays_out(self):
+            return pyscf_guess(key)
+        self._anderson = cheap_scf(self)
+        if self._anderson is None:
+            return pyscf_guess(key)
+        if not isinstance(key, str):
+            return refined(self._anderson, pyscf_guess(key))
+        wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
+        return hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
+
+
+def stays_out(mf: hf.SCF) -> str | None:
+    """Why the two-level scheme would not pay for ``mf``; None where it does."""
+    if hasattr(mf, "_numint") or getattr(mf, "with_df", None):
+        return None
+    if mf._eri is not None or mf._is_mem_enough():
+        return "Hartree-Fock with all integrals in memory: its own cycles are as cheap as the cheap problem's"
+    return None
+
+
+def cheap_scf(mf: hf.SCF) -> Anderson | None:
+    """The cheap problem of ``mf`` with an empty history; None, with one line in the log, where there is none."""
+    if mf._unserved:
+        return None
+    try:
+        # Conversions such as to_gks() keep the mixin.
+        check_scf_class(mf)
+        check_molecule(mf.mol)
+        with numerical_errors_refused():
+            return unsolved(mf)
+    except Refusal as refusal:
+        mf._unserved = str(refusal)
+        logger.warn(mf, "two-level SCF: %s; plain DIIS instead", refusal)
+    return None
 
 
 def _same(dm, d):

@@ -46,18 +46,25 @@ def cluster():
         yield started
 
 
-def ao_rotation(mol, rotation):
-    """How spherical AO (or auxiliary) vectors of ``mol`` transform, shape (nao, nao)."""
-    from pyscf_mlguess.shells import irrep_indices, real_spherical_harmonics
+def irrep_rotation(l, rotation):
+    """How the package's components of angular momentum l transform, shape (2l+1, 2l+1); an inversion gives (-1)^l."""
+    from pyscf_mlguess.shells import real_spherical_harmonics
 
     points = np.random.default_rng(0).normal(size=(60, 3))
     points /= np.linalg.norm(points, axis=1)[:, None]
+    # Y(R r) = D Y(r) at many points determines D.
+    before, after = (real_spherical_harmonics(r, l) for r in (points, points @ rotation.T))
+    return np.linalg.lstsq(before, after, rcond=None)[0].T
+
+
+def ao_rotation(mol, rotation):
+    """How spherical AO (or auxiliary) vectors of ``mol`` transform, shape (nao, nao)."""
+    from pyscf_mlguess.shells import irrep_indices
+
     result = np.zeros((mol.nao, mol.nao))
     for atom in irrep_indices(mol):
         for l, rows in atom.items():
-            # Y(R r) = D Y(r) at many points determines D.
-            before, after = (real_spherical_harmonics(r, l) for r in (points, points @ rotation.T))
-            wigner = np.linalg.lstsq(before, after, rcond=None)[0].T
+            wigner = irrep_rotation(l, rotation)
             for index in rows:
                 result[np.ix_(index, index)] = wigner
     return result

@@ -9,11 +9,11 @@ from pyscf import gto
 from scipy.spatial.transform import Rotation
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mole
+from pyscf_mlguess.models.linear_density.design import fit_all_features
 from pyscf_mlguess.models.linear_density.features import AceSettings, neighbour_density
 from pyscf_mlguess.models.linear_density.model import LinearAce, Range, settings_for_card
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
-from pyscf_mlguess.training.dataset import fit_all_features
 
 SETTINGS = AceSettings(elements=(1, 6, 7, 8), radial=4, channels=(4, 3, 3, 2, 2), invariants=3, factors=6,
                        charge_features=2)

@@ -9,7 +9,7 @@ from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
-from pyscf_mlguess.density_fitting.tensor import FittedInteraction, Interaction
+from pyscf_mlguess.density_fitting.tensor import FittedTensor, Interaction
 
 NITROGEN_DIOXIDE = "N 0 0 0; O 0 1.0989 0.4653; O 0 -1.0989 0.4653"
 
@@ -26,7 +26,7 @@ def test_fitted_j_and_k_approach_the_exact_ones(water):
     exact = scf.hf.get_jk(water, dm)
     errors = []
     for auxbasis in ("def2-universal-jfit", "def2-universal-jkfit", df.aug_etb(water, beta=1.5)):
-        fitted = FittedInteraction(water, df.make_auxmol(water, auxbasis))
+        fitted = FittedTensor(water, df.make_auxmol(water, auxbasis))
         j, k = fitted.jk(dm, [occupied])
         errors.append(max(np.abs(j - exact[0]).max(), np.abs(k[0] - exact[1]).max()))
     assert errors[0] > errors[1] > errors[2]
@@ -42,7 +42,7 @@ def test_fitted_j_and_k_are_those_of_pyscf(cart):
     reference_j, reference_k = with_df.get_jk(dms)
     auxmol = auxiliary_mole(mol)
     auxmol.cart = cart
-    for fitted, tolerance in ((FittedInteraction(mol, auxmol), 2e-5), (FittedInteraction.shared(with_df), 1e-9)):
+    for fitted, tolerance in ((FittedTensor(mol, auxmol), 2e-5), (FittedTensor.shared(with_df), 1e-9)):
         j, k = fitted.jk(dms.sum(axis=0), orbitals)
         assert np.abs(j - reference_j.sum(axis=0)).max() < tolerance
         assert np.abs(k - reference_k).max() < tolerance
@@ -54,7 +54,7 @@ def test_j_of_a_nearby_density_loses_nothing_in_single_precision(formamide):
     occupied = random_orbitals(formamide, 12)
     dm = 2 * occupied @ occupied.T
     nearby = dm + 1e-4 * np.eye(formamide.nao)
-    fitted = FittedInteraction(formamide, auxiliary_mole(formamide))
+    fitted = FittedTensor(formamide, auxiliary_mole(formamide))
     fitted.jk(dm)
     single = fitted.jk(nearby, dtype=np.float32)[0]
     assert np.abs(single - fitted.jk(nearby)[0]).max() < 1e-8
@@ -69,7 +69,7 @@ def test_one_tensor_serves_range_separated_exchange(xc, formamide):
     reference = short_range * with_df.get_jk(dm, with_j=False)[1]
     reference += (long_range - short_range) * with_df.get_jk(dm, with_j=False, omega=omega)[1]
     interaction = Interaction(short_range, long_range, omega)
-    fitted = FittedInteraction(formamide, auxiliary_mole(formamide), interaction).jk(dm, [occupied], with_j=False)[1][0]
+    fitted = FittedTensor(formamide, auxiliary_mole(formamide), interaction).jk(dm, [occupied], with_j=False)[1][0]
     # Two fits instead of one of the combined interaction: equal up to the error of fitting.
     assert np.abs(fitted - reference).max() < 1e-4 < 1e-2 * np.abs(reference).max()
 

@@ -10,7 +10,7 @@ from pyscf import dft, gto
 
 import pyscf_mlguess
 from pyscf_mlguess.cli import guess as commands
-from pyscf_mlguess.labels import DATA
+from pyscf_mlguess.molecules.training_data import DATA
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("demo", "predict", "info", "label", "select", "train", "bench", "timing")
@@ -96,9 +96,20 @@ def test_train_passes_its_paths_on(tmp_path, monkeypatch):
     assert_clear_error(mlguess("train", *labels, "--output", tmp_path / "model.pt"), "model.pt", ".safetensors")
 
 
-def test_labels_of_the_repository_are_not_in_a_wheel(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyscf_mlguess.labels.DATA", tmp_path)
-    assert_clear_error(mlguess("train", "--output", tmp_path / "model.safetensors"), "repository", str(tmp_path))
+@pytest.mark.parametrize("command", ["train", "select"])
+def test_an_installed_package_finds_the_labels_of_a_clone(command, tmp_path, monkeypatch):
+    """The wheel holds no labels: in a clone those of its folder are taken, elsewhere the error says what to do."""
+    (tmp_path / "molecules.smi").write_text("O water\n")
+    given = {"train": ("train", "--output", tmp_path / "model.safetensors"),
+             "select": ("select", tmp_path / "molecules.smi", "--output", tmp_path / "next.xyz")}[command]
+    monkeypatch.setattr("pyscf_mlguess.molecules.training_data.DATA", tmp_path / "site-packages")
+    monkeypatch.chdir(tmp_path)
+    assert_clear_error(mlguess(*given), "site-packages", "start the command in a clone of the repository")
+    clone = tmp_path / "pyscf_mlguess" / "labels" / "data"
+    clone.mkdir(parents=True)
+    (clone / "one.h5").write_text("no labels")
+    # That file is opened, then.
+    assert_clear_error(mlguess(*given), f"{clone / 'one.h5'}: not an HDF5 file")
 
 
 def test_select_writes_the_molecules_to_label_next(tmp_path, monkeypatch):
@@ -110,7 +121,8 @@ def test_select_writes_the_molecules_to_label_next(tmp_path, monkeypatch):
     candidates.write_text("O water\nnonsense bad\nC methane\nN ammonia\n")
     known = DATA / "small_molecules.h5"
     result = mlguess("select", candidates, "--labels", known, "--count", 2, "--output", output)
-    assert result.exit_code == 0 and "wrote 2 molecules" in result.output and "nonsense" in result.output
+    assert result.exit_code == 1 and "wrote 2 molecules" in result.output
+    assert f"skipped: {candidates}, line 2: RDKit cannot read the SMILES 'nonsense'" in result.output
     assert [molecule.name for molecule in read_xyz(output)] == ["methane", "ammonia"]
 
 

@@ -110,6 +110,20 @@ def test_a_list_of_fragments_holds_what_may_be_trained_on(tmp_path):
     assert again.exit_code == 0 and len((tmp_path / "few.smi").read_text().splitlines()) == 3
 
 
+def test_bad_lines_are_skipped_and_told(tmp_path):
+    (tmp_path / "good.smi").write_text(f"{DRUG} drug\n{INDOLE}\n")
+    (tmp_path / "mixed.smi").write_text(f"{DRUG} drug\nC1CC broken\n# no comment\n{INDOLE}\n")
+    (tmp_path / "known.smi").write_text("nonsense\nCCO ethanol\n")
+    good = mlguess("fragments", tmp_path / "good.smi", "--output", tmp_path / "a.smi", "--count", 5)
+    mixed = mlguess("fragments", tmp_path / "mixed.smi", "--output", tmp_path / "b.smi", "--count", 5,
+                    "--exclude", tmp_path / "known.smi")
+    assert good.exit_code == 0 and mixed.exit_code == 1, mixed.output
+    assert f"skipped: {tmp_path / 'mixed.smi'}, line 2: RDKit cannot read the SMILES 'C1CC'" in mixed.output
+    assert f"skipped: {tmp_path / 'known.smi'}, line 1: RDKit cannot read the SMILES 'nonsense'" in mixed.output
+    assert "wrote 5 fragments" in mixed.output
+    assert (tmp_path / "b.smi").read_text() == (tmp_path / "a.smi").read_text().replace(" a", " b")
+
+
 def test_fragments_of_nothing_are_an_error(tmp_path):
     (tmp_path / "bad.smi").write_text("nonsense\n")
     (tmp_path / "empty.smi").write_text("\n")

@@ -6,15 +6,16 @@ from pyscf import dft, gto
 
 from pyscf_mlguess import gate, pipeline
 from pyscf_mlguess.refusal import Refusal
+from pyscf_mlguess.routes import auxiliary_density
 
 BAD = {
-    "radical cation of few atoms": ("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 1, 1),
-    "ionic, half of it unknown": ("Li 0 0 0; F 0 0 1.56", 0),
-    "unknown metal, the rest known": ("Zn 0 0 0; C 0 0 1.93; H 1.03 0 2.3; H -.51 .89 2.3; H -.51 -.89 2.3; "
-                                      "C 0 0 -1.93; H 1.03 0 -2.3; H -.51 .89 -2.3; H -.51 -.89 -2.3", 0),
-    "small gap": ("C 0 0 0; C 0 0 1.24", 0),
-    "transition metal": (
-        "Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25", 0),
+    "radical cation of few atoms": (("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 1, 1), "electrons"),
+    "ionic, half of it unknown": (("Li 0 0 0; F 0 0 1.56", 0), "does not know 1 of the 2 atoms"),
+    "unknown metal, the rest known": (("Zn 0 0 0; C 0 0 1.93; H 1.03 0 2.3; H -.51 .89 2.3; H -.51 -.89 2.3; "
+                                       "C 0 0 -1.93; H 1.03 0 -2.3; H -.51 .89 -2.3; H -.51 -.89 -2.3", 0), "Zn"),
+    "small gap": (("C 0 0 0; C 0 0 1.24", 0), "frontier gap"),
+    "transition metal": (("Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25",
+                          0), "Ti"),
 }
 GOOD = {
     "water": ("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 0),
@@ -31,37 +32,41 @@ def mean_field(atoms, spin, charge=0):
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_guesses_are_refused(case):
-    with pytest.raises(Refusal):
-        pipeline.initial_density_matrix(mean_field(*BAD[case]))
+def test_bad_guesses_are_refused_for_what_they_are(case):
+    molecule, reason = BAD[case]
+    with pytest.raises(Refusal, match=reason):
+        pipeline.initial_density_matrix(mean_field(*molecule))
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_good_guesses_pass(case):
-    assert np.isfinite(pipeline.initial_density_matrix(mean_field(*GOOD[case]))).all()
+def test_good_guesses_pass_and_are_good(case):
+    minao, learned = (mean_field(*GOOD[case]).set(init_guess=key).run() for key in ("minao", "ml"))
+    assert learned.converged and learned.cycles <= minao.cycles
+    assert learned.e_tot == pytest.approx(minao.e_tot, abs=1e-6)
 
 
-@pytest.mark.parametrize("limit, value, message", [
-    ("MOST_ELECTRONS_MISSING", -1.0, "electrons too (few|many)"), ("MOST_NEGATIVE_ELECTRONS", -1.0, "negative"),
-    ("SMALLEST_GAP", 10.0, "frontier gap"), ("MOST_NOVELTY", 0.0, "surroundings of atom"),
-    ("MOST_UNKNOWN", 0.0, "does not know"),
+@pytest.mark.parametrize("where, limit, value, message", [
+    (auxiliary_density, "MOST_ELECTRONS_MISSING", -1.0, "electrons too (few|many)"),
+    (auxiliary_density, "MOST_NEGATIVE_ELECTRONS", -1.0, "negative"),
+    (auxiliary_density, "SMALLEST_GAP", 10.0, "frontier gap"), (gate, "MOST_NOVELTY", 0.0, "surroundings of atom"),
+    (gate, "MOST_UNKNOWN", 0.0, "does not know"),
 ])
-def test_each_check_can_fail(limit, value, message, monkeypatch):
-    monkeypatch.setattr(gate, limit, value)
+def test_each_check_can_fail(where, limit, value, message, monkeypatch):
+    monkeypatch.setattr(where, limit, value)
     with pytest.raises(Refusal, match=message):
         pipeline.initial_density_matrix(mean_field(*GOOD["water"]))
 
 
 def test_predictions_that_are_not_finite_are_refused(monkeypatch):
-    from pyscf_mlguess.models.linear_density.model import LinearAce
+    from pyscf_mlguess.models.linear_density.model import LinearDensity
 
-    predict = LinearAce.predict
+    predict = LinearDensity.predict
 
-    def broken(self, structure, *level):
-        prediction = predict(self, structure, *level)
+    def broken(self, structure, level):
+        prediction = predict(self, structure, level)
         prediction.blocks[1][0][0, 0] = np.nan
         return prediction
 
-    monkeypatch.setattr(LinearAce, "predict", broken)
+    monkeypatch.setattr(LinearDensity, "predict", broken)
     with pytest.raises(Refusal, match="atom 1 is not finite"):
         pipeline.initial_density_matrix(mean_field(*GOOD["water"]))

@@ -14,7 +14,8 @@ from pyscf.pbc import scf as pbc_scf
 from pyscf.scf import hf
 
 import pyscf_mlguess
-from pyscf_mlguess import GuessRefused, hook, pipeline
+from pyscf_mlguess import GuessRefused, hook, models, pipeline
+from pyscf_mlguess.models import ModelError
 from pyscf_mlguess.refusal import Refusal, check_molecule
 
 WATER = "O 0 0 0; H 0 0.757 0.587; H 0 -0.757 0.587"
@@ -37,15 +38,16 @@ def cell():
 
 @pytest.fixture
 def prediction(monkeypatch):
-    """Stands in for the pipeline: notes (mf, key) in ``calls`` and returns PySCF's core guess, or raises ``error``."""
+    """Stands in for the pipeline: notes (mf, model) in ``calls``, returns PySCF's core guess, or raises ``error``."""
     stand_in = types.SimpleNamespace(calls=[], error=None)
 
-    def initial_density_matrix(mf, key, to_be_refined):
-        stand_in.calls.append((mf, key))
+    def initial_density_matrix(mf, model, cheap):
+        stand_in.calls.append((mf, model))
         if stand_in.error is not None:
             raise stand_in.error
         return mf.get_init_guess(mf.mol, "1e")
 
+    monkeypatch.setattr(models, "load_model", lambda name: name)
     monkeypatch.setattr(pipeline, "initial_density_matrix", initial_density_matrix)
     return stand_in
 
@@ -116,14 +118,14 @@ def test_closed_shell_classes_start_from_the_prediction(make, water, prediction)
     mf = make(water).set(init_guess="ml")
     mf.kernel()
     assert mf.converged
-    assert prediction.calls == [(mf, "ml")]
+    assert prediction.calls == [(mf, "default")]
 
 
 @pytest.mark.parametrize("make", OPEN_SHELL.values(), ids=OPEN_SHELL)
 def test_open_shell_classes_start_from_the_prediction(make, hydroxyl, prediction):
     mf = make(hydroxyl).set(init_guess="ml", max_cycle=2)
     mf.kernel()
-    assert prediction.calls == [(mf, "ml")]
+    assert prediction.calls == [(mf, "default")]
     assert mf.get_init_guess(hydroxyl, "ml").shape == (2, hydroxyl.nao, hydroxyl.nao)
 
 
@@ -164,7 +166,7 @@ def test_scanner_asks_once(water, prediction):
 
 @pytest.mark.parametrize(
     "key, passed",
-    [("ml", "ml"), ("ML", "ml"), ("ml:default", "ml:default"), ("Ml:/Some/Path", "ml:/Some/Path")],
+    [("ml", "default"), ("ML", "default"), ("ml:x", "x"), ("Ml:/Some/Path", "/Some/Path")],
 )
 def test_prefix_ignores_case_and_the_path_keeps_its_own(key, passed, water, prediction):
     mf = scf.RHF(water)
@@ -172,7 +174,7 @@ def test_prefix_ignores_case_and_the_path_keeps_its_own(key, passed, water, pred
     assert prediction.calls == [(mf, passed)]
 
 
-@pytest.mark.parametrize("key", ["minao", "atom", "huckel", "1e", "sap", "mlx", "nonsense"])
+@pytest.mark.parametrize("key", ["minao", "atom", "huckel", "1e", "sap", "nonsense"])
 def test_other_keys_act_as_in_pyscf(key, water, prediction):
     mf = scf.RHF(water)
     dm = mf.get_init_guess(water, key)
@@ -200,25 +202,17 @@ def test_refusal_warns_once_at_the_caller_and_logs_one_line(water, prediction, c
     assert "the gap is gone" not in "".join(capfd.readouterr())
 
 
-@pytest.mark.parametrize("key, passed", [("ml+refine", "ml"), ("ML+Refine:x", "ml:x")])
+@pytest.mark.parametrize("key, passed", [("ml+refine", "default"), ("ML+Refine:x", "x")])
 def test_a_refined_key_names_the_model_behind(key, passed, water, prediction):
     mf = scf.RHF(water)
     mf.get_init_guess(water, key)
     assert prediction.calls == [(mf, passed)]
 
 
-def test_refined_keys():
-    for key, refined in (("ml", "ml+refine"), ("ML:/a+refine", "ml+refine:/a+refine"), ("ml+refine:x", "ml+refine:x"),
-                         ("minao", "minao+refine"), ("sap+Refine", "sap+Refine")):
-        assert hook.refined_key(key) == refined and hook.is_our_key(refined)
-    assert not hook.is_our_key("minao") and not hook.is_our_key(None)
-
-
-@pytest.mark.parametrize("error", [ValueError("no model named x"), FileNotFoundError("x.safetensors")])
-def test_other_errors_propagate(error, water, prediction):
-    prediction.error = error
-    with pytest.raises(type(error), match=str(error)):
-        scf.RHF(water).set(init_guess="ml:x").kernel()
+@pytest.mark.parametrize("key, error", [("ml:nonsense", ModelError), ("ml:x.safetensors", FileNotFoundError)])
+def test_a_model_that_is_not_there_is_an_error(key, error, water):
+    with pytest.raises(error, match=key.removeprefix("ml:")):
+        scf.RHF(water).set(init_guess=key).kernel()
 
 
 def test_foreign_molecule_is_refused_and_gets_its_own_minao(water, hydroxyl, prediction):
@@ -263,14 +257,14 @@ def test_inner_atomic_scf_ignores_the_configured_default(key, water, prediction,
     np.testing.assert_array_equal(scf.RHF(water).get_init_guess(water, key), expected)
     assert not prediction.calls
     mf = scf.RHF(water).run()
-    assert mf.converged and prediction.calls == [(mf, "ml")]
+    assert mf.converged and prediction.calls == [(mf, "default")]
 
 
 def test_guess_function_works_unregistered(water, prediction):
     hook.unregister()
     mf = scf.RHF(water)
     assert pyscf_mlguess.guess(mf, "ml:x").shape == (water.nao, water.nao)
-    assert prediction.calls == [(mf, "ml:x")]
+    assert prediction.calls == [(mf, "x")]
     prediction.error = Refusal("no trust")
     with pytest.warns(GuessRefused, match="no trust"):
         np.testing.assert_array_equal(pyscf_mlguess.guess(mf), mf.get_init_guess(water, "minao"))

@@ -11,7 +11,7 @@ from pyscf import gto, lib, scf
 from pyscf.scf import hf
 
 import pyscf_mlguess
-from pyscf_mlguess import GuessRefused, hook, pipeline
+from pyscf_mlguess import GuessRefused, hook, models, pipeline
 
 
 class DeviceArray:
@@ -79,15 +79,16 @@ def water():
 def test_guess_is_made_on_the_cpu_and_returned_to_the_device(gpu_class, water, monkeypatch):
     calls = []
 
-    def initial_density_matrix(mf, key, to_be_refined):
-        calls.append((mf, mf.init_guess_breaksym, key))
+    def initial_density_matrix(mf, model, cheap):
+        calls.append((mf, mf.init_guess_breaksym, model))
         return np.zeros((2, water.nao, water.nao))
 
+    monkeypatch.setattr(models, "load_model", lambda name: name)
     monkeypatch.setattr(pipeline, "initial_density_matrix", initial_density_matrix)
     mf = gpu_class(scf.UHF(water))
     for dm in (mf.get_init_guess(water, "ML:x"), pyscf_mlguess.guess(mf, "ml:x")):
         assert isinstance(dm, DeviceArray) and dm.array.shape == (2, water.nao, water.nao)
-    assert calls == [(mf.cpu, 0, "ml:x")] * 2
+    assert calls == [(mf.cpu, 0, "x")] * 2
 
 
 def test_refusal_takes_minao_of_the_device(gpu_class, water):

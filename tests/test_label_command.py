@@ -10,6 +10,7 @@ from command_line import WATER, assert_clear_error, mlguess
 from label_runs import hydrogen
 from pyscf import dft, gto, scf
 
+from pyscf_mlguess.cli.label import _failure_lines
 from pyscf_mlguess.labels.calculation import calculate
 from pyscf_mlguess.molecules.label import Level, molecule_of
 from pyscf_mlguess.molecules.label_files import Failure, read_failures, read_labels, read_levels, write_labels
@@ -31,7 +32,6 @@ def label(cluster, tmp_path):
 @pytest.fixture
 def inputs(tmp_path):
     """A good and a bad line of SMILES, a radical, and frames of which one has an atom on top of another."""
-    pytest.importorskip("rdkit")
     (tmp_path / "mixed.smi").write_text("# a comment\nO water\nno-smiles\n[CH3] methyl\n")
     (tmp_path / "frames.xyz").write_text(WATER + "2\nname=top\nH 0 0 0\nH 0 0 0.01\n" + "2\nname=flat\nH 0 0\nH 0 1\n")
     return tmp_path / "mixed.smi", tmp_path / "frames.xyz"
@@ -39,7 +39,7 @@ def inputs(tmp_path):
 
 def test_failures_are_recorded_and_the_rest_is_labelled(label, inputs, tmp_path):
     result = label(*inputs, level=None)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output
     assert f"{tmp_path / 'labels.h5'} holds 2 labelled molecules and 4 failures" in result.output
     labels, failures = read_labels(tmp_path / "labels.h5"), read_failures(tmp_path / "labels.h5")
     assert [each.name.rpartition("-")[0] for each in labels] == ["frames_1", "water"]
@@ -52,6 +52,28 @@ def test_failures_are_recorded_and_the_rest_is_labelled(label, inputs, tmp_path)
     assert named["methyl"] == "multiplicity 2: only closed shells are labelled"
     assert "on top of each other" in named["top"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["frames.xyz", "labels.h5", "mixed.smi"]
+    assert "4 of 6 molecules could not be labelled:" in result.output
+    for name, reason in reasons.items():
+        assert f"  1 x {reason} ({name})" in result.output
+    assert f"h5dump -g failures {tmp_path / 'labels.h5'}" in result.output and "--retry-failed" in result.output
+    # What failed before and is left alone is told again: the inputs still have molecules without a label.
+    again = label(*inputs, level=None)
+    assert again.exit_code == 1 and "4 of 6 molecules could not be labelled:" in again.output
+    # Failures of other inputs that the output holds are not this run's.
+    good = tmp_path / "good.xyz"
+    good.write_text(WATER.replace("charge=0", "name=frames_1"))
+    assert label(good, level=None).exit_code == 0
+
+
+def test_many_failures_are_told_in_ten_lines():
+    reasons = [f"kind {'abcdefghij'[i % 10] * 3} of molecule {i}" for i in range(25)] + ["kind aaa of\n molecule 99"]
+    outcome = production.Outcome(30, [Failure(f"m{i}", "", reason) for i, reason in enumerate(reasons)])
+    lines = list(_failure_lines(outcome, "labels.h5"))
+    assert len(lines) == 10 and lines[0] == "26 of 30 molecules could not be labelled:"
+    assert lines[1] == "  4 x kind aaa of molecule 0 (m0)"
+    assert lines[-2] == "  6 x for 3 other reasons"
+    (only,) = list(_failure_lines(production.Outcome(1, [Failure("m", "", "x" * 999)]), "labels.h5"))[1:-1]
+    assert len(only) < 220
 
 
 def test_started_again_it_does_what_is_missing_only(label, inputs, tmp_path, monkeypatch):
@@ -61,7 +83,7 @@ def test_started_again_it_does_what_is_missing_only(label, inputs, tmp_path, mon
 
     def run(*arguments, **options):
         submitted.clear()
-        assert label(*inputs, *arguments, **options).exit_code == 0
+        label(*inputs, *arguments, **options)
         return sorted((each.molecule.name.rpartition("-")[0], *map(str, each.levels)) for each in submitted)
 
     assert [name for name, _ in run()] == ["frames_1", "methyl", "top", "water"]
@@ -98,7 +120,7 @@ def test_molecules_of_labels_get_further_levels(label, tmp_path):
 
 
 def write_orbitals(path, name, distance):
-    """Add converged orbitals of water, in the layout of training.reference."""
+    """Add converged orbitals of water, in the layout of molecules.orbital_files."""
     mol = gto.M(atom=f"O 0 0 0; H 0 0 {distance}; H 0 0.93 -0.24", basis="def2-svp", verbose=0)
     with h5py.File(path, "a") as file:
         group = file.create_group(name)
@@ -107,11 +129,9 @@ def write_orbitals(path, name, distance):
         for level, mf in (("pbe", dft.RKS(mol, xc="pbe")), ("hf", scf.RHF(mol))):
             mf = mf.density_fit().run(conv_tol=1e-10)
             group.create_group(level)["mo_coeff_occ"] = mf.mo_coeff[:, mf.mo_occ > 0]
-            group[level]["mo_energy"] = mf.mo_energy
 
 
 def test_converged_orbitals_are_fitted(label, tmp_path, monkeypatch):
-    pytest.importorskip("rdkit")
     write_orbitals(tmp_path / "orbitals.h5", "small0000", 0.96)
     write_orbitals(tmp_path / "orbitals.h5", "small0001", 1.0)
     with h5py.File(tmp_path / "orbitals.h5", "a") as file:
@@ -119,14 +139,34 @@ def test_converged_orbitals_are_fitted(label, tmp_path, monkeypatch):
         del file["without/positions_bohr"]
         file.copy("small0000", "other")
         file["other"].move("hf", "hf_sto-3g")
-    assert label(tmp_path / "orbitals.h5").exit_code == 0
+    assert label(tmp_path / "orbitals.h5", "--orbitals").exit_code == 1
     labels, failures = read_labels(tmp_path / "labels.h5"), read_failures(tmp_path / "labels.h5")
-    assert failures[0].name == "orbitals.h5, without" and failures[1].name.startswith("other-")
+    assert failures[0].name == "orbitals.h5, without" and "'positions_bohr'" in failures[0].reason
+    assert failures[1].name.startswith("other-")
     assert "orbitals of 24 basis functions" in failures[1].reason
     assert [each.name.rpartition("-")[0] for each in labels] == ["small0000", "small0001"]
     expected = calculate(molecule_of(labels[0]), [Level("pbe", "def2-svp")], "scf")
     assert labels[0].coefficients["pbe/def2-svp"] == pytest.approx(expected.coefficients["pbe/def2-svp"], abs=1e-3)
-    assert all(set(each.coefficients) == {"pbe/def2-svp", "hf/def2-svp"} and not each.gradients for each in labels)
+    for each in labels:
+        assert set(each.coefficients) == set(each.orbitals) == {"pbe/def2-svp", "hf/def2-svp"} and not each.gradients
+
+
+def test_orbitals_are_kept_on_request_and_calculated_for_labels_without_them(label, tmp_path):
+    (tmp_path / "water.xyz").write_text(WATER)
+    output = tmp_path / "labels.h5"
+    assert label(tmp_path / "water.xyz").exit_code == 0
+    assert read_levels(output, orbitals=True).popitem()[1] == set()
+    assert label(tmp_path / "water.xyz", "--orbitals").exit_code == 0
+    (found,) = read_labels(output)
+    assert found.orbitals["hf/sto-3g"].shape == (7, 5)
+    before = output.read_bytes()
+    for arguments in ((), ("--orbitals",)):
+        assert label(tmp_path / "water.xyz", *arguments).exit_code == 0
+        assert output.read_bytes() == before
+    # A further level, without orbitals, leaves those of the first alone.
+    assert label(output, level="hf/6-31g").exit_code == 0
+    (found,) = read_labels(output)
+    assert set(found.coefficients) == {"hf/sto-3g", "hf/6-31g"} and set(found.orbitals) == {"hf/sto-3g"}
 
 
 def test_ctrl_c_gathers_and_says_how_to_go_on(tmp_path, monkeypatch):
@@ -156,6 +196,10 @@ def test_wrong_input_is_said_before_anything_runs(tmp_path, monkeypatch):
     def error(*parts, inputs=(water,), output=output, options=()):
         assert_clear_error(mlguess("label", *inputs, "--output", output, *options), *parts)
 
+    write_labels(tmp_path / "cut.h5", [])
+    (tmp_path / "cut.h5").write_bytes((tmp_path / "cut.h5").read_bytes()[:-9])
+    error("cut.h5: ", inputs=(water, tmp_path / "cut.h5"))
+    error("cut.h5: ", output=tmp_path / "cut.h5")
     error("none.smi", inputs=(water, tmp_path / "none.smi"))
     error("other.h5", "neither labels nor converged orbitals", inputs=(tmp_path / "other.h5",))
     error("no molecule", inputs=(tmp_path / "empty.xyz",))
@@ -188,7 +232,7 @@ def test_a_failure_is_forgotten_when_a_label_is_there(label, tmp_path):
     assert label(tmp_path / "water.xyz").exit_code == 0
     (found,) = read_labels(tmp_path / "labels.h5")
     write_labels(tmp_path / "labels.h5", [], [Failure(found.name, "O", "bad luck", "hf/sto-3g hf/6-31g")])
-    assert label(tmp_path / "water.xyz").exit_code == 0
+    assert label(tmp_path / "water.xyz").exit_code == 1
     assert read_labels(tmp_path / "labels.h5") == []
     assert label(tmp_path / "water.xyz", "--retry-failed").exit_code == 0
     assert len(read_labels(tmp_path / "labels.h5")) == 1

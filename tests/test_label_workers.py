@@ -26,7 +26,7 @@ workers = pytest.importorskip("pyscf_mlguess.labels.workers")
 
 def task(kind=Task, distance=0.74):
     molecule = Molecule(f"h{distance}", ("H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, distance)))
-    return kind(molecule, (FAST,), "cheap", "def2-svp")
+    return kind(molecule, (FAST,))
 
 
 class Deadly(Task):

@@ -7,7 +7,8 @@ import pytest
 from pyscf import dft
 from scipy.spatial.distance import pdist, squareform
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import free_atom_coefficients
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.labels.calculation import (
     LabelError,
     calculate,
@@ -15,10 +16,10 @@ from pyscf_mlguess.labels.calculation import (
     label_of_orbitals,
     stretched,
 )
-from pyscf_mlguess.labels.orbitals import level_of_orbitals
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
+from pyscf_mlguess.molecules.label_files import read_labels, write_labels
 from pyscf_mlguess.molecules.molecule import Molecule
-from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
+from pyscf_mlguess.molecules.orbital_files import level_of_orbitals
 
 PBE = Level("pbe", "def2-svp")
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.1), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)), smiles="O")
@@ -33,13 +34,13 @@ def converged(molecule, basis="def2-svp"):
 
 def relative_error(coefficients, dm, mol):
     """Coulomb energy of the error over that of the free atoms' error."""
-    problem = AuxiliaryProblem(mol)
-    exact = problem.fit(np.asarray(dm))
+    fitting = DensityFitting(mol)
+    exact = fitting.fit(np.asarray(dm))
 
     def energy(vector):
-        return vector @ problem.metric @ vector
+        return vector @ fitting.metric.matrix @ vector
 
-    return energy(coefficients - exact) / energy(free_atom_coefficients(problem.auxmol) - exact)
+    return energy(coefficients - exact) / energy(free_atom_coefficients(fitting.auxmol) - exact)
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,22 @@ def test_a_label_is_the_fit_of_the_converged_density(method, molecule, limit):
     assert (label.name, label.smiles, label.charge) == (molecule.name, molecule.smiles, 0)
     assert label.numbers.tolist() == mf.mol.atom_charges().tolist()
     assert label.positions == pytest.approx(mf.mol.atom_coords(), abs=1e-6) and label.positions.dtype == np.float32
+
+
+@pytest.mark.parametrize("method", ["cheap", "scf"])
+def test_stored_orbitals_give_the_density_and_its_fit_back(method, tmp_path):
+    write_labels(tmp_path / "labels.h5", [calculate(WATER, [PBE, Level("hf", "sto-3g")], method, orbitals=True)])
+    (label,) = read_labels(tmp_path / "labels.h5")
+    assert label.orbitals.keys() == label.coefficients.keys()
+    for level, orbitals in label.orbitals.items():
+        mol = molecule_of(label).mol(Level.parse(level).basis)
+        dm = 2 * orbitals.astype(float) @ orbitals.T.astype(float)
+        ovlp = mol.intor("int1e_ovlp")
+        assert orbitals.dtype == np.float32 and orbitals.shape == (mol.nao, 5)
+        assert np.vdot(dm, ovlp) == pytest.approx(mol.nelectron, abs=1e-5)
+        assert dm @ ovlp @ dm == pytest.approx(2 * dm, abs=1e-5)
+        assert relative_error(label.coefficients[level], dm, mol) < 1e-9
+    assert calculate(FLUORIDE, [Level("hf", "sto-3g")], method).orbitals == {}
 
 
 def test_several_levels_and_the_geometry_that_was_stored():
@@ -125,7 +142,9 @@ def test_orbitals_are_fitted_without_an_scf(entry):
     orbitals = entry.orbitals["pbe/def2-svp"]
     dm = 2 * orbitals @ orbitals.T
     assert relative_error(label.coefficients["pbe/def2-svp"], dm, WATER.mol("def2-svp")) < 1e-10
-    assert label.gradients == {} and (label.name, label.smiles) == ("water", "O")
+    assert label.gradients == label.orbitals == {} and (label.name, label.smiles) == ("water", "O")
+    (kept,) = label_of_orbitals(entry, keep=True).orbitals.values()
+    assert kept.dtype == np.float32 and kept == pytest.approx(orbitals, abs=1e-6)
     assert level_of_orbitals("HF", "Def2-SVP") == Level("hf", "def2-svp")
     assert level_of_orbitals("pbe_def2-tzvp", "def2-svp") == Level("pbe", "def2-tzvp")
 

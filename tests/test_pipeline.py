@@ -8,8 +8,9 @@ from pyscf import dft, gto, qmmm, scf
 from pyscf.lib import NPArrayWithTag
 
 import pyscf_mlguess
-from pyscf_mlguess import GuessRefused, gate, pipeline
+from pyscf_mlguess import GuessRefused, pipeline
 from pyscf_mlguess.refusal import Refusal
+from pyscf_mlguess.routes import auxiliary_density
 from pyscf_mlguess.routes.auxiliary_density import exact_fit_guess
 
 AMMONIA = "N 0 0 0.1; H 0 0.94 -0.27; H 0.81 -0.47 -0.27; H -0.81 -0.47 -0.27"
@@ -102,13 +103,11 @@ def test_exact_fit_stays_within_the_routes_ceiling():
 
 def test_a_density_whose_fock_matrix_gives_back_another_one_is_left_as_it_is():
     mf = dft.RKS(molecule("H 0 0 0; H 0 0 2.5"), xc="pbe")
-    guess = np.asarray(pipeline.initial_density_matrix(mf))
-    with pipeline.density_alone():
-        assert guess == pytest.approx(np.asarray(pipeline.initial_density_matrix(mf)), abs=1e-8)
+    guess, alone = (np.asarray(pipeline.initial_density_matrix(mf, corrected=both)) for both in (True, False))
+    assert guess == pytest.approx(alone, abs=1e-8)
     near = dft.RKS(molecule("H 0 0 0; H 0 0 0.9"), xc="pbe")
-    guess = np.asarray(pipeline.initial_density_matrix(near))
-    with pipeline.density_alone():
-        assert not np.allclose(guess, np.asarray(pipeline.initial_density_matrix(near)), atol=1e-6)
+    guess, alone = (np.asarray(pipeline.initial_density_matrix(near, corrected=both)) for both in (True, False))
+    assert not np.allclose(guess, alone, atol=1e-6)
 
 
 @pytest.mark.parametrize("breaksym", [0, 1, "mix"])
@@ -153,7 +152,7 @@ def test_log_says_which_model_and_what_was_replaced(tmp_path):
     mol.stdout.flush()
     text = log.read_text()
     for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for Se", "non-local correlation left out",
-                     "density of 1.00 exact exchange and 0.00 of the way to a triple-zeta basis"):
+                     "density of a functional with 100% exact exchange", "17% exact exchange replaced by as much of"):
         assert expected in text
 
 
@@ -187,7 +186,7 @@ def test_what_cannot_be_served_is_refused_with_its_reason(case):
 
 
 def test_a_refusal_is_one_warning_and_minao(monkeypatch):
-    monkeypatch.setattr(gate, "MOST_ELECTRONS_MISSING", -1.0)
+    monkeypatch.setattr(auxiliary_density, "MOST_ELECTRONS_MISSING", -1.0)
     mf = scf.RHF(molecule())
     mf.init_guess = "ml"
     with pytest.warns(GuessRefused, match="minao.*electrons") as caught:

@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+from command_line import mlguess
 from pyscf import dft, scf
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole, free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mole
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
-from pyscf_mlguess.labels import DATA
 from pyscf_mlguess.labels.calculation import calculate, displaced
+from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.linear_density import training
 from pyscf_mlguess.models.linear_density.features import AceSettings
@@ -14,15 +17,16 @@ from pyscf_mlguess.molecules.label import Level, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels, write_labels
 from pyscf_mlguess.molecules.smiles import canonical_smiles, conformer, molecule_from_conformer
 from pyscf_mlguess.molecules.split import split_of
-from pyscf_mlguess.routes.auxiliary_density import output_density, predicted_guess
-from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
+from pyscf_mlguess.molecules.training_data import DATA
+from pyscf_mlguess.predictions import AuxiliaryDensity
+from pyscf_mlguess.routes.auxiliary_density import DensityRoute, density_matrix
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training import responses
 from pyscf_mlguess.training.solver import Design, Problem, solve
 from pyscf_mlguess.training.targets import (
     BASE,
     GAP_FLOOR,
-    make_target,
     metric_path,
     prepare_metrics,
     read_target,
@@ -52,9 +56,9 @@ def test_shipped_labels_are_converged_densities():
     label = next(label for label in found["small_molecules"] if label.smiles == "O")
     mol = molecule_of(label).mol("def2-svp")
     again = scf.RHF(mol).density_fit().run(conv_tol=1e-10)
-    problem = AuxiliaryProblem(mol)
-    error = label.coefficients["hf/def2-svp"] - problem.fit(again.make_rdm1())
-    assert error @ problem.metric @ error < 1e-9
+    fitting = DensityFitting(mol)
+    error = label.coefficients["hf/def2-svp"] - fitting.fit(again.make_rdm1())
+    assert error @ fitting.metric.matrix @ error < 1e-9
 
 
 def test_split_follows_the_molecule_and_not_how_it_is_written():
@@ -66,20 +70,25 @@ def test_split_follows_the_molecule_and_not_how_it_is_written():
         split_of("no-smiles")
 
 
-def test_metric_predicts_the_error_of_the_first_fock_matrix(labels):
+def target_of(label, cache):
+    prepare_metrics([label], cache, jobs=1, progress=False)
+    return read_target(cache, label)
+
+
+def test_metric_predicts_the_error_of_the_first_fock_matrix(labels, tmp_path):
     """d^T Q d is the second-order energy error of the route's density matrix, xc kernel included."""
-    target = make_target(labels[0])
+    target = target_of(labels[0], tmp_path)
     mf = dft.RKS(molecule_of(labels[0]).mol(BASE.basis), xc=BASE.xc)
-    problem, potential = AuxiliaryProblem(mf.mol), SemilocalPotential.of(mf)
+    route = AuxiliaryFock(DensityFitting(mf.mol), SemilocalPotential.of(mf))
     fitted = labels[0].coefficients[str(BASE)]
 
     def fock(coefficients):
-        return mf.get_hcore() + problem.effective_potential(coefficients, potential)
+        return mf.get_hcore() + route.matrix(coefficients)[0]
 
     energies, orbitals = mf.eig(fock(fitted), mf.get_ovlp())
     nocc = mf.mol.nelectron // 2
     gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
-    error = 0.05 * (problem.fit(scf.hf.init_guess_by_minao(mf.mol)) - fitted)
+    error = 0.05 * (route.fitting.fit(scf.hf.init_guess_by_minao(mf.mol)) - fitted)
     change = orbitals[:, :nocc].T @ (fock(fitted + error) - fock(fitted - error)) @ orbitals[:, nocc:] / 2
     assert np.sum(change**2 / gaps) == pytest.approx(error @ target.metric @ error, rel=0.1)
 
@@ -100,6 +109,10 @@ def test_metrics_resume_and_leave_nothing_half_written(labels, tmp_path):
     auxmol = auxiliary_mole(molecule_of(labels[1]).mol("def2-svp"))
     assert target.difference["hf/def2-svp"] + free_atom_coefficients(auxmol) == pytest.approx(
         labels[1].coefficients["hf/def2-svp"], abs=1e-6)
+    for content in (b"", lost.read_bytes()[:-400], b"half"):
+        lost.write_bytes(content)
+        with pytest.raises(ValueError, match=f"{lost.name}: a damaged metric .*; delete it"):
+            read_target(tmp_path, labels[1])
 
 
 def test_solver_finds_the_weights_that_made_the_data():
@@ -120,8 +133,65 @@ def test_solver_finds_the_weights_that_made_the_data():
     assert problem.losses(found).max() < 1e-5 * problem.losses({}).min()
 
 
+def test_solver_with_nothing_to_learn():
+    """No atom of an element that has features, and targets of zero: no division by zero."""
+    metrics = [np.eye(6, dtype=np.float32)]
+    assert solve(Problem(Design({}, {}, np.array([0, 6])), np.ones(6, np.float32), metrics), 1e-3, 5, False) == {}
+    assert Design({}, {}, np.array([0, 6])).predict({}).tolist() == [0.0] * 6
+    design = Design({(1, 0): np.ones((2, 2), np.float32)}, {(1, 0): np.arange(6).reshape(2, 1, 3)}, np.array([0, 6]))
+    found = solve(Problem(design, np.zeros(6, np.float32), metrics), 1e-3, 5, progress=False)
+    assert found[1, 0].tolist() == np.zeros((3, 2)).tolist()
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """A file of labels, ten molecules to train on (one with bromine) and one for validation; a folder for metrics."""
+    folder = tmp_path_factory.mktemp("few")
+    smiles = {"C", "N", "CC", "CN", "C=N", "C=C", "C[NH3+]", "C=[NH2+]", "[NH4+]", "BrBr", "NC=[NH2+]"}
+    chosen = [label for label in read_labels(DATA / "small_molecules.h5") if label.smiles in smiles]
+    assert [split_of(label.smiles) for label in chosen].count("train") == 20 and len(chosen) == 22
+    write_labels(folder / "few.h5", chosen)
+    return folder / "few.h5", folder / "metrics"
+
+
+def test_training_on_few_molecules(few, tmp_path):
+    path, cache = few
+    result = mlguess("train", path, "--molecules", 10, "--size", "small", "--jobs", 1, "--cache", cache,
+                     "--output", tmp_path / "few.safetensors")
+    assert result.exit_code == 0, result.output
+    card = load_model(tmp_path / "few.safetensors").card
+    assert card["training"]["molecules"] == 10 and card["elements"] == [1, 6, 7]
+    # So few want a stronger prior than thousands.
+    assert card["training"]["ridge"] > max(training.RIDGES)
+    assert card["training"]["responses"]["losses"]["step 2"] < 0.01
+
+
+def test_elements_of_too_few_molecules_are_told(few, tmp_path, caplog):
+    path = training.train([few[0]], tmp_path / "few.safetensors", few[1], jobs=1, size="small", progress=False)
+    model, reason = load_model(path), "1 training molecules, 3 needed"
+    assert model.card["training"]["elements_left_out"] == {"Br": reason} and 35 not in model.card["elements"]
+    assert f"Br stays a free atom: {reason}" in caplog.text
+    # Molecules are counted, not their two geometries.
+    assert model.card["training"]["molecules_per_element"] == {"1": 9, "6": 7, "7": 6}
+
+
+def test_no_element_in_enough_molecules(few, tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "FEWEST_SHARE", 2)
+    with pytest.raises(ValueError, match="no element is in enough of the 10 training molecules: H: 9 training molec"):
+        training.train([few[0]], tmp_path / "few.safetensors", few[1], jobs=1, size="small", progress=False)
+
+
+def test_responses_that_do_not_help_are_left_out(caplog):
+    losses = {"density": 0.1, "step 1": 0.01, "step 2": 0.02}
+    assert training._helpful(("first", "second"), losses) == (("first",), {"density": 0.1, "step 1": 0.01})
+    assert "1 of 2 responses are left out" in caplog.text
+    assert training._helpful(("first",), {"density": 0.1, "step 1": 0.2}) == ((), {"density": 0.1})
+    assert training._helpful(("first",), {"density": 0.1, "step 1": 0.01})[0] == ("first",)
+
+
 def test_training_makes_a_model_that_loads_and_knows_its_levels(labels, tmp_path, monkeypatch):
-    monkeypatch.setattr(training, "FEWEST_MOLECULES", 1)
+    # How well the molecules that were trained on are fitted, and not which ridge another one would want.
+    monkeypatch.setattr(training, "LARGEST_RIDGE", 0.0)
     monkeypatch.setitem(training.SIZES, "tiny", (SETTINGS, (20, 30, 30)))
     monkeypatch.setattr(responses, "_FEWEST_ATOMS", 1)
     monkeypatch.setattr(training, "split_of", lambda smiles: "validation" if smiles == "O" else "train")
@@ -134,15 +204,17 @@ def test_training_makes_a_model_that_loads_and_knows_its_levels(labels, tmp_path
     assert model.card["elements"] == [1, 6, 7, 8, 9]
     assert model.card["training"]["geometries"] == 8 and model.card["training"]["validation_geometries"] == 2
     ammonia = labels[2]
-    target = make_target(ammonia)
+    target = target_of(ammonia, tmp_path / "metrics")
     mol = molecule_of(ammonia).mol("def2-svp")
     auxmol = auxiliary_mole(mol)
     free = target.difference[str(BASE)]
-    for level, shares in zip(LEVELS, ((0.0, 0.0), (1.0, 0.0), (0.0, 1.0))):
-        error = model.predict(Structure.from_mol(mol), *shares).assemble(auxmol) - target.difference[level]
+    ends = LevelOfTheory(), LevelOfTheory(1.0, 1.0), LevelOfTheory(triple_zeta=1.0)
+    for name, level in zip(LEVELS, ends):
+        error = model.predict(Structure.from_mol(mol), level).assemble(auxmol) - target.difference[name]
         assert error @ target.metric @ error < 0.02 * (free @ target.metric @ free)
     # Half of the way between two levels lies half of the way between their densities.
-    ends = [model.predict(Structure.from_mol(mol), share).assemble(auxmol) for share in (0.0, 0.5, 1.0)]
+    ends = [model.predict(Structure.from_mol(mol), LevelOfTheory(share, share)).assemble(auxmol)
+            for share in (0.0, 0.5, 1.0)]
     assert ends[1] == pytest.approx((ends[0] + ends[2]) / 2, abs=1e-10)
 
 
@@ -150,23 +222,17 @@ def test_a_density_is_corrected_by_what_its_fock_matrix_gives_back(labels):
     """With the inverse dielectric that is exact for one molecule, its residual leads to the exact density."""
     label = labels[2]
     mf = dft.RKS(molecule_of(label).mol(BASE.basis), xc=BASE.xc)
-    problem, potential = AuxiliaryProblem(mf.mol, grid_level=0), SemilocalPotential.of(mf)
+    route = DensityRoute(mf, grid=0)
+    auxmol, metric = route.fitting.auxmol, route.fitting.metric.matrix
     exact = label.coefficients[str(BASE)].astype(float)
-    free = free_atom_coefficients(problem.auxmol)
+    free = free_atom_coefficients(auxmol)
     wrong = exact + 0.1 * (free - exact)
-    residual = output_density(mf, problem, wrong, potential) - wrong
-    damped = Response(0.3).correction(label.numbers, problem.auxmol, residual, problem.metric)
-    before, after = (d @ problem.metric @ d for d in (wrong - exact, wrong + damped - exact))
+    residual = route.output_density(wrong) - wrong
+    damped = Response(0.3).correction(label.numbers, auxmol, residual, metric)
+    before, after = (d @ metric @ d for d in (wrong - exact, wrong + damped - exact))
     assert after < 0.5 * before
-    prediction = response_prediction(wrong - free, problem.auxmol, Response(0.3))
-    plain, answered = (np.asarray(predicted_guess(mf, prediction, potential, answer=answer)[0]) for answer in (0, 1))
+    prediction = AuxiliaryDensity.split(AUXBASIS, wrong - free, auxmol)
+    plain, answered = (np.asarray(density_matrix(mf, prediction, responses)[0])
+                       for responses in ((), (Response(0.3),)))
     converged = mf.density_fit().run(conv_tol=1e-10).make_rdm1()
     assert np.linalg.norm(answered - converged) < 0.7 * np.linalg.norm(plain - converged)
-
-
-def response_prediction(coefficients, auxmol, learned):
-    from dataclasses import replace
-
-    from pyscf_mlguess.predictions import AuxiliaryDensity
-
-    return replace(AuxiliaryDensity.split("def2-universal-jkfit", coefficients, auxmol), responses=(learned,))

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
-from pyscf import df, lib
+from pyscf import df, gto, lib
 from pyscf.scf import hf, rohf
 
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
-from pyscf_mlguess.density_fitting.tensor import FittedInteraction, Interaction
-from pyscf_mlguess.functional import STAND_IN_EXCHANGE
+from pyscf_mlguess.density_fitting.fitting import DensityFitting, shareable
+from pyscf_mlguess.density_fitting.tensor import FittedTensor, Interaction
+from pyscf_mlguess.functional import STAND_IN_EXCHANGE, exchange_note
+from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.refusal import Refusal
-from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
+from pyscf_mlguess.scf_copy import ScfCopy
 
 GRID_LEVEL = 0
 # Shares of mf.max_memory (less what the process holds already) for the tensors and for functions on the grid.
@@ -60,17 +62,14 @@ class CheapProblem:
     iterations: int = 0
 
     def __post_init__(self):
-        self._scf = self.mf.copy()
-        self._scf.verbose, self._scf.chkfile, self._scf.callback = 0, None, None
-        self.mol = self.mf.mol
-        self.ovlp = np.asarray(self.mf.get_ovlp())
-        self.hcore = np.asarray(self.mf.get_hcore())
+        self.scf, self.mol = ScfCopy(self.mf), self.mf.mol
+        self.hcore, self.ovlp = self.scf.hcore, self.scf.ovlp
+        self.restricted_open = self.scf.restricted_open
         values, vectors = scipy.linalg.eigh(self.ovlp)
         keep = values > 1e-8
         # X and its inverse's transpose: X^T S X = 1, with linear combinations that hardly exist left out.
         self._orthogonal = vectors[:, keep] / np.sqrt(values[keep])
         self._inverse = vectors[:, keep] * np.sqrt(values[keep])
-        self.restricted_open = isinstance(self.mf, rohf.ROHF)
         self._numint = getattr(self.mf, "_numint", None)
         self._set_up_interactions()
         self._set_up_grid()
@@ -78,46 +77,50 @@ class CheapProblem:
     # -- set-up --
 
     def _set_up_interactions(self):
-        interaction = self._exchange_interaction()
-        self._coulomb = self._exchange = self._direct = None
+        level = LevelOfTheory.of(self.mf)
+        interaction = None if level.is_semilocal else Interaction(
+            level.short_range_exchange, level.long_range_exchange, level.omega)
+        with_df = shareable(self.mf, interaction is not None)
+        auxmol = self._auxiliary()
+        budget, size = self._memory() * _TENSOR_SHARE, FittedTensor.size_mb(self.mol, auxmol)
+        self._coulomb = self._exchange = None
         self.share = 0.0
-        with_df = _shareable(self.mf)
-        auxmol = self._auxiliary(with_df)
-        budget = (self.mf.max_memory - lib.current_memory()[0]) * _TENSOR_SHARE
-        size = FittedInteraction.size_mb(self.mol, auxmol)
         # Without exact exchange PySCF may do without the tensor; then it is ours, and of half the size.
-        if with_df is not None and (with_df._cderi is not None or interaction is not None):
-            self._coulomb = FittedInteraction.shared(with_df)
+        if with_df is not None:
+            self._coulomb = FittedTensor.shared(with_df)
         elif size < budget:
-            self._coulomb = FittedInteraction(self.mol, auxmol)
+            self._coulomb = FittedTensor(self.mol, auxmol)
             budget -= size
+        if self._coulomb is not None and self._coulomb.has_root:
+            self.fitting = DensityFitting(self.mol, self._coulomb.auxmol, self._coulomb)
         else:
-            self._direct = AuxiliaryProblem(self.mol)
+            self.fitting = DensityFitting(self.mol)
         if interaction is not None and interaction.is_coulomb and self._coulomb is not None:
             self._exchange, self.share = self._coulomb, interaction.short_range
         elif interaction is not None and size < budget:
-            self._exchange, self.share = FittedInteraction(self.mol, auxmol, interaction), 1.0
+            self._exchange, self.share = FittedTensor(self.mol, auxmol, interaction), 1.0
         self.lacks_exchange = interaction is not None and self._exchange is None
-        if self.lacks_exchange and max(interaction.short_range, interaction.long_range) > _MOST_STAND_IN:
+        if self.lacks_exchange and level.exact_exchange > _MOST_STAND_IN:
             raise Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
-                               f"{lib.current_memory()[0]:.0f} in use; max_memory is {self.mf.max_memory:.0f}")
+                          f"{self.mf.max_memory - self._memory():.0f} in use or promised to PySCF's own integrals; "
+                          f"max_memory is {self.mf.max_memory:.0f}")
+        self._stand_in = level.short_range_exchange if self.lacks_exchange else 0.0
 
-    def _auxiliary(self, with_df):
+    def _memory(self) -> float:
+        """MB that ``mf.max_memory`` leaves, next to the two-electron integrals where PySCF means to keep them."""
+        free = self.mf.max_memory - lib.current_memory()[0]
+        if not getattr(self.mf, "with_df", None) and self.mf._eri is None and self.mf._is_mem_enough():
+            free -= self.mol.nao**4 / 1e6  # PySCF's own estimate
+        return max(0.0, free)
+
+    def _auxiliary(self) -> gto.Mole:
+        with_df = getattr(self.mf, "with_df", None)
+        if isinstance(with_df, df.DF) and not getattr(self.mf, "only_dfj", False):
+            return with_df.auxmol or df.make_auxmol(self.mol, with_df.auxbasis)
         # Integral drivers want spherical or cartesian functions throughout.
-        if with_df is None:
-            auxmol = auxiliary_mole(self.mol)
-            auxmol.cart = self.mol.cart
-            return auxmol
-        return with_df.auxmol or df.make_auxmol(self.mol, with_df.auxbasis)
-
-    def _exchange_interaction(self):
-        """The interaction of the user's exact exchange, its shares included; None for a semilocal functional."""
-        if self._numint is None:
-            return Interaction()
-        omega, long_range, short_range = self._numint.rsh_and_hybrid_coeff(self.mf.xc, self.mol.spin)
-        if short_range == 0 and (omega == 0 or long_range == 0):
-            return None
-        return Interaction(short_range, long_range if omega else short_range, omega)
+        auxmol = auxiliary_mole(self.mol)
+        auxmol.cart = self.mol.cart
+        return auxmol
 
     def _set_up_grid(self):
         self._terms, self._grid = [], None
@@ -125,18 +128,16 @@ class CheapProblem:
         if self._numint is not None:
             xctype = self._numint._xc_type(self.mf.xc)
             self._terms.append((1.0, self.mf.xc))
-        if self.lacks_exchange:
-            share = self._exchange_interaction().short_range
-            self._terms.append((share, STAND_IN_EXCHANGE))
-            self.notes.append(f"exact exchange replaced by {share:g} {STAND_IN_EXCHANGE}")
+        if self._stand_in:
+            self._terms.append((self._stand_in, STAND_IN_EXCHANGE))
+            self.notes.append(exchange_note(self._stand_in))
             xctype = "GGA" if xctype in ("HF", "LDA") else xctype
         if xctype != "HF":
             self._xctype = xctype
             self._grid = self.grid(self.grid_level)
 
     def grid(self, level: int) -> CoarseGrid:
-        memory = max(0.0, self.mf.max_memory - lib.current_memory()[0]) * _GRID_SHARE
-        return CoarseGrid(self.mol, self._xctype, level, memory)
+        return CoarseGrid(self.mol, self._xctype, level, self._memory() * _GRID_SHARE)
 
     @property
     def semilocal(self) -> bool:
@@ -155,7 +156,7 @@ class CheapProblem:
         total = dm if dm.ndim == 2 else dm[0] + dm[1]
         together = self._exchange is not None and self._exchange is self._coulomb
         if self._coulomb is None:
-            coulomb = self._direct.potential_matrix(self._direct.solve_metric(self._direct.project(total)))
+            coulomb = self.fitting.coulomb(total)
         else:
             coulomb, exchange = self._coulomb.jk(total, state.orbitals if together else None, dtype=self._dtype)
         fock = self.hcore + coulomb
@@ -183,11 +184,8 @@ class CheapProblem:
 
         spins: alpha and beta Fock matrix behind an effective one of ROHF, by which it orders its orbitals.
         """
-        if self.restricted_open and spins is not None:
-            effective = lib.tag_array(effective, focka=spins[0], fockb=spins[1])
-        energies, coefficients = self._scf.eig(effective, self.ovlp)
-        occupations = self._scf.get_occ(energies, coefficients)
-        dm = np.asarray(self._scf.make_rdm1(coefficients, occupations))
+        _, coefficients, occupations = self.scf.orbitals(effective, spins)
+        dm = np.asarray(self.scf.density_matrix(coefficients, occupations))
         return State(dm, _occupied(coefficients, occupations, dm.ndim))
 
     def state_of(self, dm: np.ndarray) -> State:
@@ -260,9 +258,3 @@ def _occupied(coefficients, occupations, ndim):
         coefficients = np.array([coefficients] * 2)
     pairs = [(coefficients, occupations)] if coefficients.ndim == 2 else zip(coefficients, occupations)
     return [c[:, occ > 0] * np.sqrt(occ[occ > 0]) for c, occ in pairs]
-
-
-def _shareable(mf):
-    """PySCF's density-fitting object whose tensor serves for J and K alike, if ``mf`` has one."""
-    with_df = getattr(mf, "with_df", None)
-    return with_df if isinstance(with_df, df.DF) and not getattr(mf, "only_dfj", False) else None

@@ -34,12 +34,22 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     nao, spins = mf.mol.nao, () if isinstance(mf, hf.RHF) and not isinstance(mf, rohf.ROHF) else (2,)
     if np.shape(dm) != (*spins, nao, nao):
         raise Refusal(f"density matrix of shape {np.shape(dm)}; {type(mf).__name__} needs {(*spins, nao, nao)}")
+    return refined(unsolved(mf), dm)
+
+
+def unsolved(mf: hf.SCF) -> Anderson:
+    """The cheap problem of ``mf`` before its first iteration; raises Refusal where there is none."""
     with stage("cheap"):
-        return refined(Anderson(CheapProblem(mf)), dm)
+        return Anderson(CheapProblem(mf))
 
 
 def refined(anderson: Anderson, dm: np.ndarray) -> np.ndarray:
     """``refine`` with a cheap problem that the caller goes on using."""
+    with stage("cheap"):
+        return _refined(anderson, dm)
+
+
+def _refined(anderson, dm):
     problem = anderson.problem
     before = problem.iterations
     start = anderson.start(problem.state_of(dm))

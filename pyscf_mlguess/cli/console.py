@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,6 +22,12 @@ def clear_errors() -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
+def tell_skipped(errors: Iterable[Exception]) -> None:
+    """One line for each entry of a file that was left out; the command ends with exit code 1 then."""
+    for error in errors:
+        typer.echo(f"skipped: {error}", err=True)
+
+
 def cache_folder() -> Path:
-    """Where targets and benchmark results go unless the user names another place."""
+    """Where metrics and benchmark results go unless the user names another place."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyscf_mlguess"

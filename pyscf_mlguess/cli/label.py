@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
 
-from pyscf_mlguess.cli.console import clear_errors
+from pyscf_mlguess.cli.console import clear_errors, tell_skipped
 
 # Everything else is imported by the command itself, so that --help stays quick.
+
+# Reasons of failures that are printed, the most frequent ones, and how much of each.
+_REASONS, _REASON_LENGTH = 7, 200
+# Names and numbers in a reason: what differs between two molecules that fail in the same way.
+_PARTICULARS = re.compile(r"'[^']*'|[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def label(
@@ -28,6 +34,9 @@ def label(
         help="cheap: the cheap problem's solution; scf: the density-fitted SCF's, five times dearer.")] = "cheap",
     orbital_basis: Annotated[str, typer.Option(
         help="Basis of converged orbitals whose level names none.")] = "def2-svp",
+    orbitals: Annotated[bool, typer.Option(
+        "--orbitals", help="Keep the occupied orbitals, too, at several times the size; levels that the output holds "
+                           "without them are calculated again.")] = False,
     jobs: Annotated[Optional[int], typer.Option(
         min=1, help="Processes on this machine, one thread each. Default: 1.")] = None,
     scheduler: Annotated[Optional[str], typer.Option(
@@ -37,7 +46,10 @@ def label(
     retry_failed: Annotated[bool, typer.Option(
         "--retry-failed", help="Try again what failed in a run before.")] = False,
 ) -> None:
-    """Calculate the densities that models are trained on; may be killed, and goes on when started again."""
+    """Calculate the densities that models are trained on; may be killed, and goes on when started again.
+
+    Ends with exit code 1, and says why, if a molecule of the inputs could not be labelled, now or in a run before.
+    """
     with clear_errors():
         given = [f"--{name}" for name, value in (("jobs", jobs), ("scheduler", scheduler), ("slurm", slurm)) if value]
         if len(given) > 1:
@@ -50,14 +62,17 @@ def label(
             raise ValueError(f"labels need {error.name}: pip install 'pyscf-mlguess[train]'") from None
         settings = Settings(
             _levels(level or ["pbe/def2-svp"], orbital_basis), _method(method), _numbers("--displace", displace),
-            _numbers("--stretch", stretch), orbital_basis)
+            _numbers("--stretch", stretch), orbital_basis, orbitals)
         workers = connected(jobs or 1, scheduler, slurm)
         try:
-            labels, failures = produce(inputs, output, settings, workers, retry_failed)
+            outcome = produce(inputs, output, settings, workers, retry_failed)
         except KeyboardInterrupt:
             typer.echo(f"interrupted; what is finished is in {output}, and the same command goes on", err=True)
             raise typer.Exit(130) from None
-        typer.echo(f"{output} holds {labels} labelled molecules and {failures} failures")
+        typer.echo(f"{output} holds {outcome.labels} labelled molecules and {outcome.failures} failures")
+    if outcome.failed:
+        typer.echo("\n".join(_failure_lines(outcome, output)), err=True)
+        raise typer.Exit(1)
 
 
 def fragments(
@@ -70,7 +85,10 @@ def fragments(
              "and of the validation and test split.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random choice.")] = 0,
 ) -> None:
-    """Cut small molecules to train on out of large ones, at single bonds outside rings."""
+    """Cut small molecules to train on out of large ones, at single bonds outside rings.
+
+    Lines that cannot be read are skipped, and the exit code is 1 then.
+    """
     with clear_errors():
         try:
             fewest, most = map(int, heavy_atoms.split(","))
@@ -78,24 +96,38 @@ def fragments(
             fewest, most = 0, 0
         if not 0 < fewest <= most:
             raise ValueError(f"--heavy-atoms {heavy_atoms!r}: expected two numbers, fewest first, such as 5,11")
-        smiles, excluded = _smiles(molecules), _benchmark_keys()
         from pyscf_mlguess.labels.fragments import random_fragments
-        from pyscf_mlguess.molecules.smiles import molecule_key
+        from pyscf_mlguess.molecules.smiles import molecule_key, read_smiles
 
-        excluded |= {molecule_key(each) for path in exclude or () for each in _smiles(path)}
+        smiles, errors = read_smiles(molecules)
+        excluded = _benchmark_keys()
+        for path in exclude or ():
+            unwanted, bad = read_smiles(path)
+            excluded |= set(map(molecule_key, unwanted))
+            errors += bad
+        tell_skipped(errors)
         found = list(random_fragments(smiles, (fewest, most), count, excluded, seed))
         output.write_text("".join(f"{each} {output.stem}{index}\n" for index, each in enumerate(found)))
     typer.echo(f"wrote {len(found)} fragments to {output}")
+    if errors:
+        raise typer.Exit(1)
 
 
-def _smiles(path):
-    from pyscf_mlguess.molecules.smiles import parse_smiles, smi_lines
-
-    found = [fields[0] for _, fields in smi_lines(path)]
-    if not found:
-        raise ValueError(f"{path}: no SMILES in the file")
-    parse_smiles(found[0])  # says so where RDKit is missing
-    return found
+def _failure_lines(outcome, output):
+    """At most ten lines on what failed and why, alike reasons together."""
+    groups = {}
+    for failure in outcome.failed:
+        reason = " ".join(failure.reason.split())
+        groups.setdefault(_PARTICULARS.sub("", reason), []).append((reason[:_REASON_LENGTH], failure.name))
+    ranked = sorted(groups.values(), key=len, reverse=True)
+    yield f"{len(outcome.failed)} of {outcome.molecules} molecules could not be labelled:"
+    for group in ranked[:_REASONS]:
+        reason, name = group[0]
+        yield f"  {len(group)} x {reason} ({name})"
+    if ranked[_REASONS:]:
+        yield f"  {sum(map(len, ranked[_REASONS:]))} x for {len(ranked[_REASONS:])} other reasons"
+    yield (f"every one with its reason: h5dump -g failures {output}, or read_failures of "
+           "pyscf_mlguess.molecules.label_files; --retry-failed tries again")
 
 
 def _benchmark_keys():

@@ -7,7 +7,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from pyscf_mlguess.cli.console import cache_folder, clear_errors
+from pyscf_mlguess.cli.console import cache_folder, clear_errors, tell_skipped
 
 # Everything else is imported by the command that needs it, so that --help stays quick.
 
@@ -15,7 +15,7 @@ from pyscf_mlguess.cli.console import cache_folder, clear_errors
 def train(
     output: Annotated[Path, typer.Option(help="File of weights (safetensors) to write; the card goes beside it.")],
     labels: Annotated[Optional[list[Path]], typer.Argument(
-        help="Files of labels (mlguess label). Default: those of the repository.")] = None,
+        help="Files of labels (mlguess label). Default: those of the repository, in a clone.")] = None,
     cache: Annotated[Optional[Path], typer.Option(help="Folder for the metrics, kept between runs.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Parallel processes for metrics and residuals.")] = 2,
     size: Annotated[str, typer.Option(help="Of the representation: small, medium or full.")] = "full",
@@ -24,6 +24,8 @@ def train(
 ) -> None:
     """Train the linear density model: some 10 GB of memory and two hours of two cores for the shipped one."""
     import logging
+
+    from pyscf_mlguess.molecules.training_data import repository_labels
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     with clear_errors():
@@ -35,7 +37,7 @@ def train(
             from pyscf_mlguess.models.linear_density.training import train as run
         except ModuleNotFoundError as error:
             raise ValueError(f"training needs {error.name}: pip install 'pyscf-mlguess[train]'") from None
-        path = run(labels or _shipped_labels(), output, cache, jobs, size, molecules)
+        path = run(labels or repository_labels(), output, cache, jobs, size, molecules)
     typer.echo(f"wrote {path}")
 
 
@@ -44,10 +46,15 @@ def select(
     output: Annotated[Path, typer.Option(help="xyz file of the chosen ones, the most wanted first.")],
     count: Annotated[int, typer.Option(min=1, help="How many to choose.")] = 100,
     labels: Annotated[Optional[list[Path]], typer.Option(
-        help="Repeatable: files of labels that there are already. Default: those of the repository.")] = None,
+        help="Repeatable: files of labels that there are already. Default: those of the repository, in a clone."
+    )] = None,
 ) -> None:
-    """Choose the molecules whose labels would teach the linear model most, for what they cost."""
+    """Choose the molecules whose labels would teach the linear model most, for what they cost.
+
+    Molecules that cannot be read are skipped, and the exit code is 1 then.
+    """
     from pyscf_mlguess.molecules.files import read_molecules
+    from pyscf_mlguess.molecules.training_data import repository_labels
     from pyscf_mlguess.molecules.xyz import write_xyz
 
     with clear_errors():
@@ -57,20 +64,12 @@ def select(
             from pyscf_mlguess.training.selection import choose
         except ModuleNotFoundError as error:
             raise ValueError(f"selecting needs {error.name}: pip install 'pyscf-mlguess[train]'") from None
-        known = merge(*map(read_labels, labels or _shipped_labels()))
+        known = merge(*(read_labels(path, orbitals=False) for path in labels or repository_labels()))
         found = [read_molecules(path) for path in candidates]
-        for error in (error for _, errors in found for error in errors):
-            typer.echo(str(error), err=True)
+        errors = [error for _, errors in found for error in errors]
+        tell_skipped(errors)
         chosen = choose([molecule for molecules, _ in found for molecule in molecules], known, count)
         write_xyz(output, chosen)
     typer.echo(f"wrote {len(chosen)} molecules to {output}")
-
-
-def _shipped_labels() -> list[Path]:
-    from pyscf_mlguess.labels import DATA
-
-    found = sorted(DATA.glob("*.h5"))
-    if not found:
-        raise ValueError(f"no labels in {DATA}: an installed package has none; name files, or use a clone of the "
-                         "repository")
-    return found
+    if errors:
+        raise typer.Exit(1)

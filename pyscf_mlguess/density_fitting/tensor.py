@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property
 
 import numpy as np
-import scipy.linalg
 from pyscf import gto
 from pyscf.df import df
 from pyscf.df.outcore import _guess_shell_ranges
 from pyscf.scf import _vhf
 
+from pyscf_mlguess.density_fitting.metric import Metric
+
 _BLOCK_BYTES = 2e7  # of the unpacked tensor: large enough for fast products, small enough for the cache
 _BUILD_BYTES = 1.6e8  # of the integrals at a time
-_LINEAR_DEPENDENCE = 1e-10
 _NEGLIGIBLE_PAIR = 1e-7  # Eh^(1/2)
 
 
@@ -37,7 +37,7 @@ class Interaction:
         return self.omega == 0
 
 
-class FittedInteraction:
+class FittedTensor:
     """The tensor B of one molecule and interaction.
 
     mol, auxmol: orbital and auxiliary basis, both spherical or both cartesian.  Holds ``size_mb(mol, auxmol)`` in
@@ -45,17 +45,17 @@ class FittedInteraction:
     """
 
     def __init__(self, mol: gto.Mole, auxmol: gto.Mole, interaction: Interaction = Interaction()):
-        self._with_df = None
+        self._with_df, self.auxmol = None, auxmol
         self._set_up(mol.nao, _significant_pairs(mol))
         self._tensor = _tensor(mol, auxmol, interaction, self._pairs)
 
     @classmethod
-    def shared(cls, with_df: df.DF) -> "FittedInteraction":
+    def shared(cls, with_df: df.DF) -> "FittedTensor":
         """The tensor of a PySCF density-fitting object, built here if it is not there yet."""
         self = cls.__new__(cls)
-        self._with_df = with_df
         if with_df._cderi is None:
             with_df.build()
+        self._with_df, self.auxmol = with_df, with_df.auxmol
         nao = with_df.mol.nao
         self._set_up(nao, np.arange(nao * (nao + 1) // 2))
         return self
@@ -74,6 +74,32 @@ class FittedInteraction:
     def size_mb(mol: gto.Mole, auxmol: gto.Mole) -> float:
         """Memory (MB) that the tensor will hold."""
         return auxmol.nao * len(_significant_pairs(mol)) * 4e-6
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The Coulomb metric of the auxiliary functions; not kept from building the tensor, but made again."""
+        return Metric.coulomb(self.auxmol)
+
+    @property
+    def has_root(self) -> bool:
+        """Whether the rows of B are those of L^-1 as ``metric`` has it, so that densities go through the tensor.
+
+        PySCF leaves linear dependencies out in another way.
+        """
+        return self._with_df is None or self._with_df.get_naoaux() == self.metric.rank == self.auxmol.nao
+
+    def project(self, dm: np.ndarray) -> np.ndarray:
+        """(P|D) = sum_ij (ij|P) D_ij, shape (naux,), for a symmetric D of shape (nao, nao)."""
+        packed = self._packed(dm)
+        return self.metric.root(np.concatenate([block[:, : len(packed)] @ packed for block in self._blocks()]))
+
+    def contract(self, vector: np.ndarray) -> np.ndarray:
+        """sum_P (ij|P) x_P, shape (nao, nao), for x of shape (naux,)."""
+        half, packed, start = self.metric.root_transposed(vector), 0.0, 0
+        for block in self._blocks():
+            packed = packed + half[start : start + len(block)] @ block[:, : len(self._pairs)]
+            start += len(block)
+        return self._unpacked(packed)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Batches of rows of B, (n, pairs) and a column of zeros where pairs are missing."""
@@ -111,17 +137,23 @@ class FittedInteraction:
 
     def _change(self, dm):
         """What ``dm`` adds to the first density matrix met, packed: J is linear, and so rounding meets this alone."""
-        change = dm if self._reference is None else dm - self._reference[0]
-        # Both triangles count, the diagonal once.
-        return np.where(self._rows == self._columns, 1.0, 2.0) * change[self._rows, self._columns]
+        return self._packed(dm if self._reference is None else dm - self._reference[0])
 
     def _total(self, dm, packed):
-        coulomb = np.zeros((self._nao, self._nao))
-        coulomb[self._rows, self._columns] = coulomb[self._columns, self._rows] = packed
+        coulomb = self._unpacked(packed)
         if self._reference is None:
             self._reference = np.array(dm), coulomb
             return coulomb
         return self._reference[1] + coulomb
+
+    def _packed(self, dm):
+        # Both triangles count, the diagonal once.
+        return np.where(self._rows == self._columns, 1.0, 2.0) * dm[self._rows, self._columns]
+
+    def _unpacked(self, packed):
+        matrix = np.zeros((self._nao, self._nao))
+        matrix[self._rows, self._columns] = matrix[self._columns, self._rows] = packed
+        return matrix
 
 
 def _significant_pairs(mol):
@@ -134,8 +166,8 @@ def _significant_pairs(mol):
 
 
 def _tensor(mol, auxmol, interaction, pairs):
-    solve, naux = _metric_root(_integrals(interaction, auxmol, lambda: auxmol.intor("int2c2e", hermi=1)))
-    tensor = np.zeros((naux, len(pairs) + 1), dtype=np.float32)
+    metric = Metric(_integrals(interaction, auxmol, lambda: auxmol.intor("int2c2e", hermi=1)))
+    tensor = np.zeros((metric.rank, len(pairs) + 1), dtype=np.float32)
     together = mol + auxmol
     auxiliary = (0, mol.nbas, mol.nbas, mol.nbas + auxmol.nbas)
     rows = max(mol.nao, int(_BUILD_BYTES / (8 * auxmol.nao)))
@@ -145,20 +177,9 @@ def _tensor(mol, auxmol, interaction, pairs):
         if b > a:
             integrals = _integrals(interaction, together, lambda: together.intor(
                 "int3c2e", shls_slice=(first, last, *auxiliary), aosym="s2ij"))
-            tensor[:, a:b] = solve(np.asarray(integrals[pairs[a:b] - start].T, order="F"))
+            tensor[:, a:b] = metric.solve_root(np.asarray(integrals[pairs[a:b] - start].T, order="F"))
         start += count
     return tensor
-
-
-def _metric_root(metric):
-    """(L^-1 as a function, number of rows) for L L^T = ``metric``; near dependencies are left out if there are any."""
-    try:
-        factor = scipy.linalg.cholesky(metric, lower=True)
-    except scipy.linalg.LinAlgError:
-        values, vectors = scipy.linalg.eigh(metric)
-        keep = values > _LINEAR_DEPENDENCE
-        return ((vectors[:, keep] / np.sqrt(values[keep])).T).__matmul__, int(keep.sum())
-    return partial(scipy.linalg.solve_triangular, factor, lower=True, check_finite=False), len(metric)
 
 
 def _integrals(interaction, mol, evaluate):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,10 +16,10 @@ from scipy.spatial.distance import pdist, squareform
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.refinement import refined
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.refusal import Refusal, check_molecule
-from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
 from pyscf_mlguess.two_level_scf import two_level
 
 # Grid of the SCF, and the convergence of energy (Eh) and orbital gradient that labels need.
@@ -67,11 +68,12 @@ def stretched(molecule: Molecule, share: float) -> Molecule:
     return replace(molecule, positions=tuple(map(tuple, positions.tolist())))
 
 
-def calculate(molecule: Molecule, levels: list[Level], method: str = "cheap") -> Label:
+def calculate(molecule: Molecule, levels: Sequence[Level], method: str = "cheap", orbitals: bool = False) -> Label:
     """Converge ``molecule`` at every level and fit the densities.
 
     method: "cheap" solves the cheap problem with grid level 1, whose density is the SCF's to some 1e-7 of the
         squared error of free atoms; "scf" the density-fitted SCF itself (two-level), five times dearer.
+    orbitals: whether the label keeps the occupied orbitals of that solution, too.
     Each level starts from the one before if that has the same basis.  Raises LabelError.
     """
     if molecule.multiplicity != 1:
@@ -85,19 +87,20 @@ def calculate(molecule: Molecule, levels: list[Level], method: str = "cheap") ->
     for level in levels:
         mol = _checked(molecule.mol(level.basis))
         if level.basis != basis:
-            basis, dm, problem = level.basis, None, AuxiliaryProblem(mol)
+            basis, dm, fitting = level.basis, None, DensityFitting(mol)
         mf = (scf.RHF(mol) if level.xc == "hf" else dft.RKS(mol, xc=level.xc)).density_fit()
         if level.xc != "hf":
             mf.grids.level = _GRID_LEVEL
         dm = np.asarray(mf.get_init_guess() if dm is None else dm)
-        dm, gradient = _solve_cheap(mf, dm, level) if method == "cheap" else _solve(mf, dm, level)
-        label.coefficients[str(level)] = problem.fit(dm).astype(np.float32)
-        label.gradients[str(level)] = gradient
+        dm, occupied, label.gradients[str(level)] = (_solve_cheap if method == "cheap" else _solve)(mf, dm, level)
+        label.coefficients[str(level)] = fitting.fit(dm).astype(np.float32)
+        if orbitals:
+            label.orbitals[str(level)] = occupied.astype(np.float32)
     return label
 
 
-def label_of_orbitals(entry: Label) -> Label:
-    """Fit the densities of converged orbitals.
+def label_of_orbitals(entry: Label, keep: bool = False) -> Label:
+    """Fit the densities of converged orbitals; ``keep`` these, too.
 
     Raises LabelError where the orbitals are not those of the molecule in the basis of their level.
     """
@@ -112,7 +115,9 @@ def label_of_orbitals(entry: Label) -> Label:
         electrons = np.vdot(dm, mol.intor_symmetric("int1e_ovlp"))
         if not abs(electrons - mol.nelectron) < _ELECTRONS:
             raise LabelError(f"{level}: the orbitals hold {electrons:.3f} electrons, not {mol.nelectron}")
-        label.coefficients[name] = AuxiliaryProblem(mol).fit(dm).astype(np.float32)
+        label.coefficients[name] = DensityFitting(mol).fit(dm).astype(np.float32)
+        if keep:
+            label.orbitals[name] = orbitals.astype(np.float32)
     return label
 
 
@@ -125,19 +130,24 @@ def _checked(mol):
 
 
 def _solve_cheap(mf, dm, level):
+    """Density matrix, occupied orbitals and orbital gradient of the cheap problem's solution."""
     anderson = Anderson(CheapProblem(mf))
-    dm = np.asarray(refined(anderson, dm))
-    gradient = anderson.gradient(anderson.best())
+    refined(anderson, dm)
+    best = anderson.best()
+    gradient = anderson.gradient(best)
     if not gradient < _CHEAP_GRADIENT:
         raise LabelError(f"{level}: the cheap problem stopped at a gradient of {gradient:.1e} Eh")
-    return dm, float(gradient)
+    # A state's orbitals are scaled by the root of their occupation, 2.
+    return np.asarray(best.state.dm), best.state.orbitals[0] / np.sqrt(2), float(gradient)
 
 
 def _solve(mf, dm, level):
+    """As ``_solve_cheap``, of the SCF."""
     mf = two_level(mf)
     mf.conv_tol, mf.conv_tol_grad = _CONV_TOL, _CONV_TOL_GRAD
     mf.kernel(dm0=dm)
     if not mf.converged:
         raise LabelError(f"{level}: no convergence in {mf.max_cycle} cycles")
     dm = mf.make_rdm1()
-    return np.asarray(dm), float(np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, mf.get_fock(dm=dm))))
+    gradient = np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, mf.get_fock(dm=dm)))
+    return np.asarray(dm), mf.mo_coeff[:, mf.mo_occ > 0], float(gradient)

@@ -1,7 +1,7 @@
 """The labels of an output file, and those finished since, each in a small file of its own beside it.
 
 ```
-<output>               storage.write_labels
+<output>               molecules.label_files.write_labels
 <output>.parts/
   <hash of id>.npz     one label, complete or not there
   failures.jsonl       one failure a line
@@ -25,23 +25,23 @@ from pyscf_mlguess.journal import append_row, complete_lines
 from pyscf_mlguess.molecules.label import Label, merge
 from pyscf_mlguess.molecules.label_files import Failure, read_failures, read_labels, read_levels, write_labels
 
-_LEVEL = "coefficients/"
-_GRADIENT = "gradient/"
+_COEFFICIENTS, _GRADIENT, _ORBITALS = "coefficients/", "gradient/", "orbitals/"
 
 
 class Collection:
     """What is known of every molecule by its id; may be killed at any time and opened again.
 
+    orbitals: a level counts as known only with its orbitals.
     Raises ValueError for an output that is not a label file, FileNotFoundError where its folder does not exist.
     """
 
-    def __init__(self, output: str | Path):
-        self.output = Path(output)
+    def __init__(self, output: str | Path, orbitals: bool = False):
+        self.output, self._orbitals = Path(output), orbitals
         if not self.output.parent.is_dir():
             raise FileNotFoundError(f"no folder {str(self.output.parent)!r} for the output")
         self._stored, self._failures = {}, {}
         if self.output.exists():
-            self._stored = read_levels(self.output)
+            self._stored = read_levels(self.output, orbitals)
             self._failures = {failure.name: failure for failure in read_failures(self.output)}
         self._folder = self.output.with_name(f"{self.output.name}.parts")
         self._folder.mkdir(exist_ok=True)
@@ -51,9 +51,10 @@ class Collection:
             self._failures[failure.name] = failure
 
     def levels(self, name: str) -> set[str]:
-        """The levels that a molecule has."""
+        """The levels that are known of a molecule."""
         part = _read_part(self._part(name))
-        return self._stored.get(name, set()) | set(part.coefficients if part else ())
+        found = (part.orbitals if self._orbitals else part.coefficients) if part else ()
+        return self._stored.get(name, set()) | set(found)
 
     def failure(self, name: str) -> Failure | None:
         return self._failures.get(name)
@@ -68,8 +69,7 @@ class Collection:
         with open(unfinished, "wb") as file:
             np.savez(file, name=label.name, smiles=label.smiles, charge=label.charge, numbers=label.numbers,
                      positions=label.positions,
-                     **{_LEVEL + level: values for level, values in label.coefficients.items()},
-                     **{_GRADIENT + level: value for level, value in label.gradients.items()})
+                     **{kind + level: value for kind, values in _by_level(label) for level, value in values.items()})
         os.replace(unfinished, path)
 
     def add_failure(self, failure: Failure) -> None:
@@ -106,14 +106,19 @@ def _unresolved(failures, known) -> Iterator[Failure]:
             yield replace(failure, levels=" ".join(left))
 
 
+def _by_level(label):
+    return (_COEFFICIENTS, label.coefficients), (_GRADIENT, label.gradients), (_ORBITALS, label.orbitals)
+
+
 def _read_part(path):
     """The label of a part, or None where there is none or a crash of the machine left half of it."""
     try:
         with np.load(path, allow_pickle=False) as part:
-            levels = [key.removeprefix(_LEVEL) for key in part.files if key.startswith(_LEVEL)]
-            gradients = {key.removeprefix(_GRADIENT): float(part[key]) for key in part.files
-                         if key.startswith(_GRADIENT)}
-            return Label(str(part["name"]), str(part["smiles"]), int(part["charge"]), part["numbers"],
-                         part["positions"], {level: part[_LEVEL + level] for level in levels}, gradients)
+            label = Label(str(part["name"]), str(part["smiles"]), int(part["charge"]), part["numbers"],
+                          part["positions"], {})
+            for kind, values in _by_level(label):
+                values |= {key.removeprefix(kind): part[key] for key in part.files if key.startswith(kind)}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
+    label.gradients = {level: float(value) for level, value in label.gradients.items()}
+    return label

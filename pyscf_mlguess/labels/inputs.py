@@ -9,12 +9,12 @@ from pathlib import Path
 import h5py
 
 from pyscf_mlguess.labels.calculation import calculate, displaced, label_of_orbitals, stretched
-from pyscf_mlguess.labels.orbitals import read_entry, read_names
-from pyscf_mlguess.molecules.files import count_molecules, is_smi, iter_molecules
+from pyscf_mlguess.molecules.files import count_molecules, iter_molecules
+from pyscf_mlguess.molecules.hdf5 import open_hdf5
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
 from pyscf_mlguess.molecules.label_files import Failure, is_label_file, read_labels, read_summary
 from pyscf_mlguess.molecules.molecule import Molecule
-from pyscf_mlguess.molecules.smiles import parse_smiles
+from pyscf_mlguess.molecules.orbital_files import read_entry, read_names
 from pyscf_mlguess.molecules.xyz import MoleculeFileError
 
 METHODS = ("cheap", "scf")
@@ -26,7 +26,7 @@ class Settings:
 
     levels: to converge.  method: ``calculation.calculate``'s.  displacements: standard deviations (angstrom) of
         which every molecule from a .smi or xyz file gets one.  stretches: lengthenings of a bond, in the same way.
-    orbital_basis: that of stored orbitals.
+    orbital_basis: that of given orbitals whose level names none.  orbitals: whether labels keep the occupied orbitals.
     """
 
     levels: tuple[Level, ...]
@@ -34,22 +34,28 @@ class Settings:
     displacements: tuple[float, ...] = (0.0,)
     stretches: tuple[float, ...] = (0.0,)
     orbital_basis: str = "def2-svp"
+    orbitals: bool = False
 
 
 @dataclass(frozen=True)
 class Task:
-    """A molecule, called by its id, and the levels that it is to have; with ``entry`` these are fitted only."""
+    """A molecule, called by its id, and the levels that it is to have.
+
+    method, orbitals: see Settings.  entry: converged orbitals of these levels, whose densities are fitted only.
+    """
 
     molecule: Molecule
     levels: tuple[Level, ...]
-    method: str
+    method: str = "cheap"
+    orbitals: bool = False
     entry: Label | None = None
 
     def label(self) -> Label:
         """Raises LabelError, and whatever else a calculation fails with."""
         if self.entry is None:
-            return calculate(self.molecule, list(self.levels), self.method)
-        return replace(label_of_orbitals(self.entry), name=self.molecule.name)
+            return calculate(self.molecule, self.levels, self.method, self.orbitals)
+        given = {str(level): self.entry.orbitals[str(level)] for level in self.levels}
+        return label_of_orbitals(replace(self.entry, name=self.molecule.name, orbitals=given), self.orbitals)
 
     def failure(self, reason: str) -> Failure:
         """The record of this task's failure."""
@@ -59,15 +65,13 @@ class Task:
 def count_tasks(path: str | Path) -> int:
     """How many entries ``read_tasks`` will give, known in a moment.
 
-    Raises FileNotFoundError, ValueError for a file that is none of the inputs, and where SMILES cannot be read.
+    Raises FileNotFoundError, and ValueError for a file that is none of the inputs.
     """
     kind = _kind(path)
     if kind == "labels":
         return len(read_summary(path))
     if kind == "orbitals":
         return len(read_names(path))
-    if is_smi(path):
-        parse_smiles("C")  # without RDKit every line would be a failure
     count = count_molecules(path)
     if not count:
         raise MoleculeFileError(f"{path}: no molecule in the file")
@@ -102,10 +106,11 @@ def _kind(path):
         return "molecules"
     if is_label_file(path):
         return "labels"
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         first = next(iter(file.values()), None)
         if not (isinstance(first, h5py.Group) and "positions_bohr" in first):
-            raise ValueError(f"{path}: HDF5, but neither labels nor converged orbitals (training/reference.py)")
+            raise ValueError(f"{path}: HDF5, but neither labels nor converged orbitals; their layouts stand in "
+                             "molecules/label_files.py and molecules/orbital_files.py")
     return "orbitals"
 
 
@@ -115,13 +120,13 @@ def _identified(molecule):
 
 
 def _task(molecule, settings):
-    return Task(molecule, settings.levels, settings.method)
+    return Task(molecule, settings.levels, settings.method, settings.orbitals)
 
 
 def _orbital_task(path, name, smiles, settings):
     try:
         entry = read_entry(path, name, settings.orbital_basis)
         molecule = _identified(molecule_of(entry))
-    except (KeyError, OSError, ValueError) as error:
-        return Failure(f"{Path(path).name}, {name}", smiles, str(error))
-    return Task(molecule, tuple(map(Level.parse, entry.orbitals)), settings.method, entry)
+    except ValueError as error:
+        return Failure(f"{Path(path).name}, {name}", smiles, str(error).removeprefix(f"{path}: "))
+    return Task(molecule, tuple(map(Level.parse, entry.orbitals)), settings.method, settings.orbitals, entry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,31 +19,44 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+@dataclass
+class Outcome:
+    """molecules: how many the inputs of a run have.  labels, failures: how many the output file holds in the end.
+
+    failed: the failures among the molecules of the inputs, those of an earlier run included that were not tried again.
+    """
+
+    molecules: int
+    failed: list[Failure] = field(default_factory=list)
+    labels: int = 0
+    failures: int = 0
+
+
 def produce(inputs: Sequence[str | Path], output: str | Path, settings: Settings,
             workers: AbstractContextManager[Client], retry_failed: bool = False,
-            progress: bool = True) -> tuple[int, int]:
-    """Label every molecule of ``inputs`` that ``output`` does not hold at these levels; returns its labels, failures.
+            progress: bool = True) -> Outcome:
+    """Label every molecule of ``inputs`` that ``output`` does not hold at these levels.
 
     workers: ``workers.connected``, entered when the inputs are known to be good.
     May be killed at any time and started again; whatever ends it otherwise, Ctrl-C included, what is finished is in
     ``output``.  Molecules that failed before are left alone unless ``retry_failed``.  Not for two processes at a time
     with the same output.  Raises ValueError, FileNotFoundError (inputs, output), ConnectionError (workers).
     """
-    total = sum(map(count_tasks, inputs))
-    collection = Collection(output)
+    outcome = Outcome(sum(map(count_tasks, inputs)))
+    collection = Collection(output, settings.orbitals)
     try:
-        with workers as client, _Bar(total, progress) as bar:
+        with workers as client, _Bar(outcome, progress) as bar:
             tasks = _missing(inputs, settings, collection, retry_failed, bar)
             for result in label_tasks(client, tasks):
                 if isinstance(result, Failure):
                     collection.add_failure(result)
-                    bar.failed()
+                    bar.failed(result)
                 else:
                     collection.add_label(result)
                     bar.done()
     finally:
-        counts = collection.gather()
-    return counts
+        outcome.labels, outcome.failures = collection.gather()
+    return outcome
 
 
 def _missing(inputs, settings, collection, retry_failed, bar) -> Iterator[Task]:
@@ -53,7 +66,7 @@ def _missing(inputs, settings, collection, retry_failed, bar) -> Iterator[Task]:
         for entry in read_tasks(path, settings):
             if isinstance(entry, Failure):
                 collection.add_failure(entry)
-                bar.failed()
+                bar.failed(entry)
                 continue
             name = entry.molecule.name
             known = collection.levels(name)
@@ -63,16 +76,17 @@ def _missing(inputs, settings, collection, retry_failed, bar) -> Iterator[Task]:
             if not missing:
                 bar.done()
             elif failure and not retry_failed and set(map(str, missing)) <= set(failure.levels.split()):
-                bar.failed()
+                bar.failed(failure)
             else:
                 yield replace(entry, levels=missing)
 
 
 class _Bar:
-    """Progress over all inputs, what was there already included."""
+    """Progress over all inputs, what was there already included; notes the failures in the outcome."""
 
-    def __init__(self, total: int, shown: bool):
-        self._bar = tqdm(total=total, desc="label", unit="mol", disable=not shown)
+    def __init__(self, outcome: Outcome, shown: bool):
+        self._outcome = outcome
+        self._bar = tqdm(total=outcome.molecules, desc="label", unit="mol", disable=not shown)
         self._counts = {"done": 0, "failed": 0}
 
     def __enter__(self) -> "_Bar":
@@ -84,7 +98,8 @@ class _Bar:
     def done(self) -> None:
         self._count("done")
 
-    def failed(self) -> None:
+    def failed(self, failure: Failure) -> None:
+        self._outcome.failed.append(failure)
         self._count("failed")
 
     def _count(self, what):

@@ -22,7 +22,7 @@ _IN_FLIGHT = 4
 _RETRIES = 2
 _LOST = "the scheduler was lost; what is finished is kept, and the same command goes on"
 # Ctrl-C is for the process that gathers; the workers end with it.
-_DEAF_TO_CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+_IGNORE_CTRL_C = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -113,7 +113,7 @@ def _local_cluster(jobs):
     # Even without a dashboard the scheduler serves HTTP; on a free port, so that several commands may run at a time.
     return LocalCluster(n_workers=jobs, threads_per_worker=1, processes=True, dashboard_address=None,
                         scheduler_kwargs={"dashboard_address": ":0"}, silence_logs=logging.CRITICAL,
-                        env=dict.fromkeys(_THREADS, "1"), preload=_DEAF_TO_CTRL_C)
+                        env=dict.fromkeys(_THREADS, "1"), preload=_IGNORE_CTRL_C)
 
 
 def _slurm_cluster(jobs):

@@ -11,18 +11,18 @@ import hashlib
 import json
 from collections.abc import Iterable
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
-from pyscf_mlguess.models.linear_density.model import LinearAce
+from pyscf_mlguess.models.base import CARD_FIELDS, Family, Model, ModelError
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
-FORMAT = 3
-_UPGRADED = 1
-FAMILIES = {"linear-ace": LinearAce}
-
-
-class ModelError(ValueError):
-    """A checkpoint that cannot be trusted or read."""
+FAMILIES = {
+    "linear-density": Family("pyscf_mlguess.models.linear_density", format=4, oldest=3,
+                             fields=frozenset({"auxbasis", "settings"})),
+}
+# What families were called in older formats.
+_FORMER_NAMES = {"linear-ace": "linear-density"}
 
 
 def available() -> list[str]:
@@ -34,7 +34,7 @@ def _index() -> dict[str, str]:
     return json.loads((CHECKPOINTS / "index.json").read_text())
 
 
-def load_model(name: str | Path = "default"):
+def load_model(name: str | Path = "default") -> Model:
     """A model by shipped name or by path to its ``.safetensors``, read once per process.
 
     Raises ModelError (a ValueError) for a name that does not exist and for weights or cards that are
@@ -76,16 +76,24 @@ def _load(path: Path, pinned: str | None):
             raise ModelError(f"{path}: SHA-256 of the weights is {digest}, {source} says {expected}; "
                              "the file is damaged or was changed, fetch it again")
     try:
-        family, tensors = FAMILIES[card["family"]], load(content)
-        if card["format"] == _UPGRADED:
-            card, tensors = family.upgrade(card, tensors)
-        return family.from_tensors(card, tensors)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"{path}: weights do not fit the card ({error})") from error
+        tensors, family = load(content), _family(card)
+        cls = import_module(family.module).Model
+        while card["format"] < family.format:
+            card, tensors = cls.upgrade(card, tensors)
+        _check_fields(card, family, path)
+        return cls.from_tensors(card, tensors)
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{path}: weights do not fit the card ({type(error).__name__}: {error})") from error
+
+
+def _family(card: dict) -> Family:
+    return FAMILIES[_FORMER_NAMES.get(card["family"], card["family"])]
 
 
 def read_card(path: Path) -> dict:
-    """The card beside a checkpoint, checked for what every model must declare."""
+    """The card beside a checkpoint, checked for what tells how to read it."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     card_path = path.with_suffix(".json")
@@ -95,13 +103,34 @@ def read_card(path: Path) -> dict:
         card = json.loads(card_path.read_text())
     except json.JSONDecodeError as error:
         raise ModelError(f"{card_path} is not valid JSON: {error}") from error
-    missing = {"format", "family", "sha256", "elements", "auxbasis", "levels"} - card.keys()
+    if not isinstance(card, dict):
+        raise ModelError(f"{card_path} holds no JSON object")
+    _require(card, {"format", "family", "sha256"}, card_path)
+    name = _FORMER_NAMES.get(card["family"], card["family"])
+    if name not in FAMILIES:
+        raise ModelError(f"{card_path}: the family {card['family']!r} is not known to this version "
+                         f"(families: {', '.join(FAMILIES)})")
+    family = FAMILIES[name]
+    if card["format"] not in range(family.oldest, family.format + 1):
+        raise ModelError(f"{card_path}: format {card['format']} of family {name!r} is not known to this version "
+                         f"(formats {family.oldest} to {family.format}); train the model again or use another version")
+    return card
+
+
+def _check_fields(card: dict, family: Family, path: Path) -> None:
+    """Every field is there, and of a kind that the gate can read."""
+    card_path = path.with_suffix(".json")
+    _require(card, CARD_FIELDS.keys() | family.fields, card_path)
+    for field in ("elements", "charges", "spins"):
+        values = card[field]
+        if not (isinstance(values, list) and values and all(isinstance(value, int) for value in values)):
+            raise ModelError(f"{card_path}: {field} must be a list of whole numbers, not {values!r}")
+
+
+def _require(card, fields, card_path):
+    missing = fields - card.keys()
     if missing:
         raise ModelError(f"{card_path} lacks {', '.join(sorted(missing))}")
-    if card["format"] not in (_UPGRADED, FORMAT) or card["family"] not in FAMILIES:
-        raise ModelError(f"{card_path}: format {card['format']} of family {card['family']!r} is not known to this "
-                         f"version (formats {_UPGRADED} and {FORMAT}; families {', '.join(FAMILIES)})")
-    return card
 
 
 def save_model(model, path: str | Path, molecules: Iterable[str] = ()) -> Path:

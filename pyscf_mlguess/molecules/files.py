@@ -33,7 +33,7 @@ def iter_molecules(path: str | Path) -> Iterator[tuple[int, Molecule | MoleculeF
     Raises MoleculeFileError for a file that is not text.
     """
     names = set()
-    for index, entry in (read_smi if is_smi(path) else read_frames)(path):
+    for index, entry in (read_smi if _is_smi(path) else read_frames)(path):
         if not isinstance(entry, MoleculeFileError):
             if entry.name in names:
                 entry = line_error(path, index, f"the name {entry.name!r} occurs twice")
@@ -44,9 +44,9 @@ def iter_molecules(path: str | Path) -> Iterator[tuple[int, Molecule | MoleculeF
 
 def count_molecules(path: str | Path) -> int:
     """How many molecules and errors ``iter_molecules`` will give, without embedding any SMILES; errors as there."""
-    return sum(1 for _ in (smi_lines if is_smi(path) else read_frames)(path))
+    return sum(1 for _ in (smi_lines if _is_smi(path) else read_frames)(path))
 
 
-def is_smi(path: str | Path) -> bool:
+def _is_smi(path: str | Path) -> bool:
     """Whether a molecule file holds SMILES; all others hold xyz frames."""
     return Path(path).suffix.lower() == ".smi"

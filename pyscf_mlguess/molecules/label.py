@@ -59,7 +59,7 @@ def molecule_of(label: Label) -> Molecule:
 
 
 def merge(*collections: Iterable[Label]) -> list[Label]:
-    """One label per name with the levels of all; of the same level the last one counts.
+    """One label per name with the levels of all; of the same level the last one counts, in all that it has.
 
     Raises ValueError where the geometries of one name differ.
     """
@@ -69,7 +69,13 @@ def merge(*collections: Iterable[Label]) -> list[Label]:
         if (known.charge != label.charge or not np.array_equal(known.numbers, label.numbers)
                 or not np.array_equal(known.positions, label.positions)):
             raise ValueError(f"two geometries of the name {label.name!r}")
-        merged[label.name] = replace(label, coefficients=known.coefficients | label.coefficients,
-                                     gradients=known.gradients | label.gradients,
-                                     orbitals=known.orbitals | label.orbitals)
+        earlier = known.coefficients.keys() - label.coefficients.keys()
+        merged[label.name] = replace(
+            label, coefficients=_of(known.coefficients, earlier) | label.coefficients,
+            gradients=_of(known.gradients, earlier) | label.gradients,
+            orbitals=_of(known.orbitals, earlier) | label.orbitals)
     return list(merged.values())
+
+
+def _of(values, levels):
+    return {level: value for level, value in values.items() if level in levels}

@@ -17,7 +17,7 @@ class Molecule:
 
     positions: natm triples in angstrom.
     multiplicity: 2S + 1. Raises ValueError where the electrons cannot have it.
-    inchikey: without stereochemistry (``training.split.molecule_key``), or empty.
+    inchikey: without stereochemistry (``molecules.smiles.molecule_key``), or empty.
     path: frames of one geometry path share this name and are in order; empty for a single geometry.
     """
 

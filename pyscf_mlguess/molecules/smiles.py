@@ -135,6 +135,23 @@ def read_smi(path: str | Path) -> Iterator[tuple[int, Molecule | MoleculeFileErr
             yield index, line_error(path, index, str(error))
 
 
+def read_smiles(path: str | Path) -> tuple[list[str], list[MoleculeFileError]]:
+    """The SMILES of a .smi file without conformers, and the errors of those that RDKit cannot read.
+
+    Raises MoleculeFileError where none can be read and for a file that is not text.
+    """
+    found, errors = [], []
+    for index, fields in smi_lines(path):
+        try:
+            parse_smiles(fields[0])
+            found.append(fields[0])
+        except ValueError as error:
+            errors.append(line_error(path, index, str(error)))
+    if not found:
+        raise errors[0] if errors else MoleculeFileError(f"{path}: no SMILES in the file")
+    return found, errors
+
+
 def smi_lines(path: str | Path) -> Iterator[tuple[int, list[str]]]:
     """Index and columns of each line that names a molecule; MoleculeFileError for a file that is not text."""
     for index, line in enumerate(text_lines(path)):

@@ -6,7 +6,6 @@ import hashlib
 
 from pyscf_mlguess.molecules.smiles import canonical_smiles
 
-SPLITS = ("train", "validation", "test")
 _SHARE = 20  # one molecule in twenty each for test and validation
 
 

@@ -2,96 +2,149 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from pyscf import lib
 from pyscf.scf import hf
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole, free_atom_coefficients
+from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mole
+from pyscf_mlguess.density_fitting.fitting import DensityFitting, convert
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
+from pyscf_mlguess.density_fitting.metric import function_integrals
 from pyscf_mlguess.functional import SemilocalPotential
+from pyscf_mlguess.level import LevelOfTheory
+from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.predictions import AuxiliaryDensity
-from pyscf_mlguess.routes.auxiliary_fock import GRID_LEVEL, AuxiliaryProblem
+from pyscf_mlguess.refusal import Refusal
+from pyscf_mlguess.routes.auxiliary_fock import GRID_LEVEL, START_GRID, AuxiliaryFock
 from pyscf_mlguess.routes.occupation import Occupied, occupy
+from pyscf_mlguess.routes.report import Report
+from pyscf_mlguess.scf_copy import ScfCopy
 from pyscf_mlguess.structure import element_numbers
+
+# What separates good guesses from bad ones, on molecules far from and near to the training set: see RESULTS.md,
+# "When a guess is refused".
+MOST_ELECTRONS_MISSING = 0.1  # per atom, before the count is restored
+MOST_NEGATIVE_ELECTRONS = 0.04  # per atom, in regions of negative fitted density
+SMALLEST_GAP = 0.04  # Eh; the occupation, and with it the whole guess, hangs on less than the error
+# Shares of the memory that the SCF object leaves, for integrals and for functions on the grid.
+_INTEGRAL_SHARE, _GRID_SHARE = 0.5, 0.25
 
 
 @dataclass
-class RouteReport:
-    """What the way from a prediction to a density matrix showed; the gate judges by it.
+class DensityReport(Report):
+    """What the density and its orbitals showed.
 
+    natm: real atoms.  closed_shell: no unpaired electron.
     electrons_missing: electrons that the prediction lacked before the count was restored.
     negative_electrons: electrons in regions of negative fitted density (a positive number).
     frontier_gap: energy (Eh) between highest occupied and lowest empty orbital.
-    notes: replacements and omissions, in words for the log.
     """
 
+    natm: int = 1
+    closed_shell: bool = True
     electrons_missing: float = 0.0
     negative_electrons: float = 0.0
     frontier_gap: float = np.inf
-    notes: list[str] = field(default_factory=list)
+
+    def objection(self) -> str | None:
+        missing, negative = abs(self.electrons_missing), self.negative_electrons
+        if not missing / self.natm <= MOST_ELECTRONS_MISSING:
+            return (f"the predicted density has {missing:.2f} electrons too "
+                    f"{'few' if self.electrons_missing > 0 else 'many'} "
+                    f"({missing / self.natm:.3f} an atom, limit {MOST_ELECTRONS_MISSING})")
+        if not negative / self.natm <= MOST_NEGATIVE_ELECTRONS:
+            return (f"the predicted density is negative over {negative:.2f} electrons "
+                    f"({negative / self.natm:.3f} an atom, limit {MOST_NEGATIVE_ELECTRONS})")
+        # An open shell's gap is often that small, and the SCF itself opens it.
+        if self.closed_shell and self.frontier_gap < SMALLEST_GAP:
+            return f"the frontier gap is {self.frontier_gap:.3f} Eh (limit {SMALLEST_GAP})"
+        return None
+
+    def __str__(self) -> str:
+        return (f"electrons missing {self.electrons_missing:.4f}, in negative density {self.negative_electrons:.4f}, "
+                f"frontier gap {self.frontier_gap:.4f} Eh")
 
 
-def predicted_guess(mf: hf.SCF, prediction: AuxiliaryDensity, potential: SemilocalPotential,
-                    grid_level: int = GRID_LEVEL, answer: bool = True):
-    """(density matrix, RouteReport) of a predicted density; shapes as the SCF class has them.
+def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence[Response] = (),
+                   cheap: CheapProblem | None = None) -> tuple[np.ndarray, DensityReport]:
+    """Density matrix of a predicted density, (nao, nao) or (2, nao, nao) as the SCF class has it, and its report.
 
-    answer: correct the density first by what its own Fock matrix gives back, as often as the model has learned it.
+    responses: correct the density one after the other, each from the density that the Fock matrix before gives back.
+    cheap: the cheap problem that is to refine the guess: its integrals serve, and a grid that is coarser than its own.
+    Raises Refusal for a prediction in another auxiliary basis.
     """
-    auxmol = auxiliary_mole(mf.mol)
-    responses = prediction.responses if answer else ()
-    problem = AuxiliaryProblem(mf.mol, auxmol, grid_level, _shared_tensor(mf, potential), hold=bool(responses))
+    if prediction.auxbasis != AUXBASIS:
+        raise Refusal(f"the prediction is in the auxiliary basis {prediction.auxbasis!r}, the density route "
+                      f"works in {AUXBASIS!r}")
+    mol = mf.mol
+    auxmol = auxiliary_mole(mol)
     coefficients = free_atom_coefficients(auxmol) + prediction.assemble(auxmol)
-    report = RouteReport(electrons_missing=mf.mol.nelectron - float(problem.charges @ coefficients))
-    coefficients = problem.restore_electron_count(coefficients, mf.mol.nelectron)
+    report = DensityReport(natm=auxmol.natm, closed_shell=mol.spin == 0,
+                           electrons_missing=mol.nelectron - float(function_integrals(auxmol) @ coefficients))
+    route = DensityRoute(mf, auxmol, hold=bool(responses)) if cheap is None else DensityRoute.through(cheap)
+    if route.fitting.auxmol is not auxmol:
+        coefficients = convert(auxmol, route.fitting.auxmol, route.fitting.metric) @ coefficients
+    coefficients = route.fitting.restore_electron_count(coefficients, mol.nelectron)
     for response in responses:
-        correction = _correction(mf, problem, coefficients, potential, response)
+        correction = route.correction(coefficients, response)
         if correction is None:
             report.notes.append("density not corrected, its Fock matrix gives back another one altogether")
             break
-        coefficients = problem.restore_electron_count(coefficients + correction, mf.mol.nelectron)
-    return _guess(mf, problem, coefficients, potential, report)
+        coefficients = route.fitting.restore_electron_count(coefficients + correction, mol.nelectron)
+    occupied, report.negative_electrons = route.occupied(coefficients)
+    report.frontier_gap = occupied.gap
+    report.notes += route.potential.notes + occupied.notes
+    return occupied.dm, report
 
 
-def _correction(mf, problem, coefficients, potential, response):
-    """What the density's Fock matrix says about its error; None where that is out of all proportion."""
-    residual = output_density(mf, problem, coefficients, potential) - coefficients
-    numbers = element_numbers(mf.mol)
-    correction = response.correction(numbers[numbers > 0], problem.auxmol, residual, problem.metric)
-    deformation = coefficients - free_atom_coefficients(problem.auxmol)
-    small = correction @ problem.metric @ correction < deformation @ problem.metric @ deformation
-    return correction if small else None
+class DensityRoute:
+    """From auxiliary coefficients to orbitals, for one SCF object.
 
+    auxmol: their functions (default: those of predictions).  grid: as for ``AuxiliaryFock``.  hold: keep integrals
+    and functions on the grid from one density to the next, as far as ``mf.max_memory`` allows.
+    """
 
-def output_density(mf: hf.SCF, problem: AuxiliaryProblem, coefficients: np.ndarray,
-                   potential: SemilocalPotential) -> np.ndarray:
-    """The fitted density (naux,) of the orbitals that the Fock matrix of ``coefficients`` gives."""
-    # Breaking the spin symmetry is for the guess itself: it may move charge.
-    with lib.temporary_env(mf, init_guess_breaksym=0):
-        dm = _guess(mf, problem, coefficients, potential, RouteReport())[0]
-    return problem.fit(np.asarray(dm if np.ndim(dm) == 2 else dm[0] + dm[1]))
+    def __init__(self, mf: hf.SCF, auxmol=None, grid=GRID_LEVEL, hold: bool = False):
+        self.potential, self._scf = SemilocalPotential.of(mf), ScfCopy(mf)
+        free = max(0.0, mf.max_memory - lib.current_memory()[0]) if hold else 0.0
+        self.fitting = DensityFitting.of(mf, auxmol, not LevelOfTheory.of(mf).is_semilocal, free * _INTEGRAL_SHARE)
+        self._fock = AuxiliaryFock(self.fitting, self.potential, grid, free * _GRID_SHARE)
+
+    @classmethod
+    def through(cls, cheap: CheapProblem) -> "DensityRoute":
+        """With the integrals, and in the auxiliary functions, of a cheap problem."""
+        self = cls.__new__(cls)
+        self.potential, self._scf = SemilocalPotential.of(cheap.mf), cheap.scf
+        self.fitting = cheap.fitting
+        self._fock = AuxiliaryFock(self.fitting, self.potential, START_GRID)
+        return self
+
+    def occupied(self, coefficients: np.ndarray, break_spin_symmetry: bool = True) -> tuple[Occupied, float]:
+        """The occupied orbitals of the density's Fock matrix, and its electrons in regions of negative density."""
+        matrix, negative = self._fock.matrix(coefficients)
+        return occupy(self._scf, self._scf.hcore + matrix, break_spin_symmetry), negative
+
+    def output_density(self, coefficients: np.ndarray) -> np.ndarray:
+        """The fitted density (naux,) of the orbitals that the Fock matrix of ``coefficients`` gives."""
+        # Breaking the spin symmetry is for the guess itself: it may move charge.
+        dm = np.asarray(self.occupied(coefficients, break_spin_symmetry=False)[0].dm)
+        return self.fitting.fit(dm if dm.ndim == 2 else dm[0] + dm[1])
+
+    def correction(self, coefficients: np.ndarray, response: Response) -> np.ndarray | None:
+        """What the density's Fock matrix says about its error; None where that is out of all proportion."""
+        auxmol, metric = self.fitting.auxmol, self.fitting.metric.matrix
+        numbers = element_numbers(self.fitting.mol)
+        residual = self.output_density(coefficients) - coefficients
+        correction = response.correction(numbers[numbers > 0], auxmol, residual, metric)
+        deformation = coefficients - free_atom_coefficients(auxmol)
+        return correction if correction @ metric @ correction < deformation @ metric @ deformation else None
 
 
 def exact_fit_guess(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     """The guess that a perfect prediction of the density of ``dm`` would give: the route's ceiling."""
-    problem = AuxiliaryProblem(mf.mol)
-    total = dm if np.ndim(dm) == 2 else dm[0] + dm[1]
-    return _guess(mf, problem, problem.fit(np.asarray(total)), SemilocalPotential.of(mf), RouteReport())[0]
-
-
-def _guess(mf, problem, coefficients, potential, report):
-    fock = mf.get_hcore() + problem.effective_potential(coefficients, potential)
-    occupied: Occupied = occupy(mf, fock)
-    report.negative_electrons = problem.negative_electrons
-    report.frontier_gap = occupied.gap
-    report.notes += potential.notes + occupied.notes
-    return occupied.dm, report
-
-
-def _shared_tensor(mf, potential):
-    """The three-centre tensor of a density-fitted SCF object, where that SCF needs it anyway."""
-    with_df = getattr(mf, "with_df", None)
-    if with_df is None or getattr(mf, "only_dfj", False):
-        return None
-    # Without exact exchange PySCF never builds the tensor, and neither does the guess.
-    return with_df if with_df._cderi is not None or potential.exact_exchange > 0 else None
+    route, dm = DensityRoute(mf), np.asarray(dm)
+    return route.occupied(route.fitting.fit(dm if dm.ndim == 2 else dm[0] + dm[1]))[0].dm

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from pyscf import lib
-from pyscf.scf import hf, rohf, uhf
+from pyscf.scf import rohf, uhf
+
+from pyscf_mlguess.scf_copy import ScfCopy
 
 # Frontier orbitals closer than this (Eh) are filled alike instead of one by one.
 DEGENERATE = 1e-3
@@ -25,26 +26,22 @@ class Occupied:
     notes: list[str] = field(default_factory=list)
 
 
-def occupy(mf: hf.SCF, fock: np.ndarray) -> Occupied:
+def occupy(scf: ScfCopy, fock: np.ndarray, break_spin_symmetry: bool = True) -> Occupied:
     """Diagonalise ``fock`` (nao, nao) and occupy through the SCF object's own methods.
 
-    Symmetry, smearing, fixed irreps and linear dependence are therefore those of ``mf``.  Both
-    spins of UHF come from the same Fock matrix; ``init_guess_breaksym`` is honoured.
+    Symmetry, smearing, fixed irreps and linear dependence are therefore those of ``scf.mf``.  Both
+    spins of UHF come from the same Fock matrix; ``init_guess_breaksym`` is honoured unless the caller says no.
     """
-    unrestricted = isinstance(mf, uhf.UHF)
-    ovlp = mf.get_ovlp()
-    with lib.temporary_env(mf, verbose=0):
-        mo_energy, mo_coeff = mf.eig(np.array((fock, fock)) if unrestricted else fock, ovlp)
-        mo_occ = mf.get_occ(mo_energy, mo_coeff)
-    gap = frontier_gap(mo_energy, mo_occ) if not _smeared(mf) else np.inf
+    mf, unrestricted = scf.mf, isinstance(scf.mf, uhf.UHF)
+    energies, coefficients, occupations = scf.orbitals(np.array((fock, fock)) if unrestricted else fock)
+    gap = frontier_gap(energies, occupations) if not _smeared(mf) else np.inf
     if gap < DEGENERATE and not _fixed_irreps(mf):
-        dm = mf.make_rdm1(mo_coeff, spread_over_degenerate(mo_energy, mo_occ))
         # No orbital tags: they would claim integer occupations to whoever reads them.
-        dm = np.array(dm)
+        dm = np.array(scf.density_matrix(coefficients, spread_over_degenerate(energies, occupations)))
         notes = [f"frontier gap {gap:.1e} Eh: fractional occupation"]
     else:
-        dm, notes = mf.make_rdm1(mo_coeff, mo_occ), []
-    if unrestricted and mf.init_guess_breaksym and mf.mol.spin == 0:
+        dm, notes = scf.density_matrix(coefficients, occupations), []
+    if break_spin_symmetry and unrestricted and mf.init_guess_breaksym and mf.mol.spin == 0:
         dm = np.array(uhf._break_dm_spin_symm(mf.mol, dm, mf.init_guess_breaksym))
         notes.append(f"spin symmetry broken (init_guess_breaksym = {mf.init_guess_breaksym!r})")
     return Occupied(dm, gap, notes)

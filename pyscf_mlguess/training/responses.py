@@ -12,13 +12,13 @@ import numpy as np
 from pyscf import dft
 from tqdm import tqdm
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import free_atom_coefficients
-from pyscf_mlguess.functional import SemilocalPotential
-from pyscf_mlguess.models.linear_density.model import LinearAce
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
+from pyscf_mlguess.models.linear_density.model import LinearDensity
 from pyscf_mlguess.models.response import Response, response_features
 from pyscf_mlguess.molecules.label import Label, molecule_of
-from pyscf_mlguess.routes.auxiliary_density import output_density
-from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryProblem
+from pyscf_mlguess.routes.auxiliary_density import DensityRoute
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.solver import Design, Problem, geometric_mean, solve
@@ -51,7 +51,7 @@ class _Case:
         return response.correction(self.target.numbers, self.auxmol, self.residual, self.coulomb)
 
 
-def learn_responses(model: LinearAce, labels: list[Label], targets: list[Target], jobs: int = 2,
+def learn_responses(model: LinearDensity, labels: list[Label], targets: list[Target], jobs: int = 2,
                     progress: bool = True) -> tuple[tuple[Response, ...], dict[str, float]]:
     """One response after the other, from molecules that ``model`` has not seen, and their targets.
 
@@ -81,19 +81,19 @@ def learn_responses(model: LinearAce, labels: list[Label], targets: list[Target]
 
 def _predicted(model, label):
     mol = molecule_of(label).mol(BASE.basis)
-    auxmol = AuxiliaryProblem(mol).auxmol
+    auxmol = auxiliary_mole(mol)
     prediction = model.predict(Structure.from_mol(mol)).assemble(auxmol)
     return _restored(label, free_atom_coefficients(auxmol) + prediction)
 
 
 def _restored(label, density):
-    problem = AuxiliaryProblem(molecule_of(label).mol(BASE.basis))
-    return problem.restore_electron_count(density, problem.mol.nelectron)
+    fitting = DensityFitting(molecule_of(label).mol(BASE.basis))
+    return fitting.restore_electron_count(density, fitting.mol.nelectron)
 
 
 def _residual(label, density):
     mf = dft.RKS(molecule_of(label).mol(BASE.basis), xc=BASE.xc)
-    return output_density(mf, AuxiliaryProblem(mf.mol), density, SemilocalPotential.of(mf)) - density
+    return DensityRoute(mf).output_density(density) - density
 
 
 def _losses(cases, response=None):

@@ -12,15 +12,15 @@ import heapq
 import numpy as np
 from tqdm import tqdm
 
+from pyscf_mlguess.models.linear_density.design import fit_all_features, make_design
 from pyscf_mlguess.models.linear_density.features import AceSettings
-from pyscf_mlguess.molecules.label import Label
+from pyscf_mlguess.molecules.label import Label, molecule_of
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.structure import Structure
-from pyscf_mlguess.training.dataset import fit_all_features, make_design
 
 # A label costs as the square of the number of atoms, about.
 _COST_EXPONENT = 2.0
-# Leading features of one, two and more neighbours that are looked at.
+# Leading features of correlation order one, two and above that are looked at.
 _KEEP = (30, 50, 50)
 # lambda, as a share of the mean squared feature of the training set times its number of atoms.
 _RIDGE = 1e-5
@@ -70,6 +70,4 @@ def _updated(inverse, x):
 
 
 def _mol(entry):
-    from pyscf_mlguess.molecules.label import molecule_of
-
     return (molecule_of(entry) if isinstance(entry, Label) else entry).mol("sto-3g")

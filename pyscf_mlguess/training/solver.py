@@ -19,30 +19,30 @@ Weights = dict[Key, np.ndarray]  # {key: (n_l, features)}
 
 @dataclass
 class Design:
-    """Features and places of all atoms of all molecules.
+    """Features and coefficient indices of all atoms of all molecules.
 
     features: {(element, l): (natm (2l+1), nfeatures)}.
-    places: {(element, l): (natm, 2l+1, n_l)} positions in the concatenated coefficient vector.
+    indices: {(element, l): (natm, 2l+1, n_l)}, into the concatenated coefficient vector.
     offsets: (nmol + 1,) where each molecule's coefficients start in that vector.
     """
 
     features: Weights
-    places: dict[Key, np.ndarray]
+    indices: dict[Key, np.ndarray]
     offsets: np.ndarray
 
     def predict(self, weights: Weights) -> np.ndarray:
         """Concatenated coefficients of all molecules for weights (n_l, nfeatures), in the precision of the features."""
-        precision = next(iter(self.features.values())).dtype
+        precision = next((rows.dtype for rows in self.features.values()), np.float32)
         result = np.zeros(self.offsets[-1], dtype=precision)
         for key in self.features.keys() & weights.keys():
             values = self.features[key] @ weights[key].T.astype(precision)
-            result[self.places[key]] = values.reshape(self.places[key].shape)
+            result[self.indices[key]] = values.reshape(self.indices[key].shape)
         return result
 
     def transpose(self, vector: np.ndarray) -> Weights:
         """The adjoint of ``predict``."""
-        return {key: vector[place].reshape(-1, place.shape[2]).T @ self.features[key]
-                for key, place in self.places.items()}
+        return {key: vector[index].reshape(-1, index.shape[2]).T @ self.features[key]
+                for key, index in self.indices.items()}
 
 
 @dataclass
@@ -69,8 +69,8 @@ class Problem:
     def output_scales(self) -> Weights:
         """Square roots of the target covariance per element and l, {key: (n_l, n_l)}."""
         scales = {}
-        for key, place in self.design.places.items():
-            values = self.target[place].reshape(-1, place.shape[2]).astype(float)
+        for key, index in self.design.indices.items():
+            values = self.target[index].reshape(-1, index.shape[2]).astype(float)
             variance, vectors = np.linalg.eigh(values.T @ values / len(values))
             scales[key] = vectors * np.sqrt(np.maximum(variance, 1e-6 * variance[-1]))
         return scales
@@ -78,13 +78,13 @@ class Problem:
     def mean_blocks(self) -> Weights:
         """The metric's diagonal blocks averaged over atoms and components, {key: (n_l, n_l)}."""
         blocks = {}
-        for key, place in self.design.places.items():
-            molecule = np.searchsorted(self.design.offsets, place[:, 0, 0], side="right") - 1
+        for key, index in self.design.indices.items():
+            molecule = np.searchsorted(self.design.offsets, index[:, 0, 0], side="right") - 1
             total = 0.0
             for atom, mol in enumerate(molecule):
-                for index in place[atom] - self.design.offsets[mol]:
-                    total = total + self.metrics[mol][np.ix_(index, index)]
-            blocks[key] = total / (len(molecule) * place.shape[1])
+                for own in index[atom] - self.design.offsets[mol]:
+                    total = total + self.metrics[mol][np.ix_(own, own)]
+            blocks[key] = total / (len(molecule) * index.shape[1])
         return blocks
 
 
@@ -104,7 +104,7 @@ _CONVERGED = 1e-10
 def solve(problem: Problem, ridge: float, iterations: int, progress: bool = True) -> Weights:
     """Weights {key: (n_l, nfeatures)} after at most ``iterations`` of preconditioned conjugate gradients."""
     design, scales = problem.design, problem.output_scales()
-    precondition = _preconditioner(problem, scales, ridge)
+    preconditioner = _preconditioner(problem, scales, ridge)
 
     def outer(weights):
         return {key: scales[key] @ w for key, w in weights.items()}
@@ -114,8 +114,10 @@ def solve(problem: Problem, ridge: float, iterations: int, progress: bool = True
 
     residual = adjoint(problem.apply_metric(problem.target))
     weights = {key: np.zeros_like(r) for key, r in residual.items()}
-    direction = precondition(residual)
+    direction = preconditioner(residual)
     first = old = _dot(residual, direction)
+    if first == 0:  # nothing to learn: targets of zero, or no atom of an element that has features
+        return outer(weights)
     for _ in tqdm(range(iterations), desc="conjugate gradients", disable=not progress):
         image = adjoint(problem.apply_metric(design.predict(outer(direction))))
         image = {key: image[key] + ridge * direction[key] for key in image}
@@ -123,7 +125,7 @@ def solve(problem: Problem, ridge: float, iterations: int, progress: bool = True
         for key in weights:
             weights[key] = weights[key] + length * direction[key]
             residual[key] = residual[key] - length * image[key]
-        preconditioned = precondition(residual)
+        preconditioned = preconditioner(residual)
         new = _dot(residual, preconditioned)
         direction = {key: preconditioned[key] + new / old * direction[key] for key in direction}
         if new < _CONVERGED * first:

@@ -19,13 +19,17 @@ import numpy as np
 from pyscf import df, dft, gto, lib
 from tqdm import tqdm
 
-from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole, free_atom_coefficients
+from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
-from pyscf_mlguess.routes.auxiliary_fock import COARSEST, DENSITY_FLOOR, AuxiliaryProblem
+from pyscf_mlguess.routes.auxiliary_fock import DENSITY_FLOOR, AuxiliaryFock
 
 # The density that models are trained on first; those of other levels are learned as differences from it.
 BASE = Level("pbe", "def2-svp")
+# PySCF's level of the grid for the metric.
+_GRID_LEVEL = 0
 # Virtual-occupied energy differences below this (Eh) count as this.
 GAP_FLOOR = 0.15
 # Functions with less than this of the kernel's own norm (Eh) in a block of points are left out there.
@@ -54,42 +58,36 @@ def base_auxiliary_mole(entry) -> gto.Mole:
     return auxiliary_mole(molecule_of(entry).mol(BASE.basis))
 
 
-def make_target(label: Label) -> Target:
-    """Target and solver-aligned metric of one label, which must have the level ``BASE``."""
-    return _target(label, metric_of(label))
-
-
 def metric_of(label: Label) -> np.ndarray:
     """Q at the label's density of the level ``BASE``, (naux, naux) float32."""
     mf = dft.RKS(molecule_of(label).mol(BASE.basis), xc=BASE.xc)
-    problem, potential = AuxiliaryProblem(mf.mol, grid_level=COARSEST), SemilocalPotential.of(mf)
+    route = AuxiliaryFock(DensityFitting(mf.mol), SemilocalPotential.of(mf), _GRID_LEVEL)
     coefficients = label.coefficients[str(BASE)].astype(float)
-    fock = mf.get_hcore() + problem.effective_potential(coefficients, potential)
-    energies, orbitals = mf.eig(fock, mf.get_ovlp())
-    return solver_aligned_metric(problem, coefficients, potential, energies, orbitals).astype(np.float32)
+    energies, orbitals = mf.eig(mf.get_hcore() + route.matrix(coefficients)[0], mf.get_ovlp())
+    return solver_aligned_metric(route, coefficients, energies, orbitals).astype(np.float32)
 
 
-def solver_aligned_metric(problem: AuxiliaryProblem, coefficients: np.ndarray, potential: SemilocalPotential,
-                          energies: np.ndarray, orbitals: np.ndarray) -> np.ndarray:
+def solver_aligned_metric(route: AuxiliaryFock, coefficients: np.ndarray, energies: np.ndarray,
+                          orbitals: np.ndarray) -> np.ndarray:
     """Q of the module's docstring, (naux, naux), from the orbitals of the route's Fock matrix at ``coefficients``."""
-    nocc = problem.mol.nelectron // 2
+    fitting, nocc = route.fitting, route.fitting.mol.nelectron // 2
     gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR).ravel()
-    response = np.eye(problem.auxmol.nao) + problem.solve_metric(xc_kernel(problem, coefficients, potential))
-    scaled = _occupied_virtual_integrals(problem, orbitals[:, :nocc], orbitals[:, nocc:]) @ response
+    response = np.eye(fitting.auxmol.nao) + fitting.metric.solve(xc_kernel(route, coefficients))
+    scaled = _occupied_virtual_integrals(fitting, orbitals[:, :nocc], orbitals[:, nocc:]) @ response
     scaled /= np.sqrt(gaps)[:, None]
     return scaled.T @ scaled
 
 
-def xc_kernel(problem: AuxiliaryProblem, coefficients: np.ndarray, potential: SemilocalPotential) -> np.ndarray:
-    """X_PQ = <P|f_xc|Q> on the problem's grid, shape (naux, naux), Eh."""
-    kernel = np.zeros((problem.auxmol.nao,) * 2, dtype=np.float32)
-    for index, functions, weights in problem.grid_blocks():
+def xc_kernel(route: AuxiliaryFock, coefficients: np.ndarray) -> np.ndarray:
+    """X_PQ = <P|f_xc|Q> on the route's grid, shape (naux, naux), Eh."""
+    kernel = np.zeros((route.fitting.auxmol.nao,) * 2, dtype=np.float32)
+    for index, functions, weights in route.blocks():
         density = coefficients[index] @ functions
         keep = density[0] > DENSITY_FLOOR
         if not keep.any():
             continue
         functions = functions[:, :, keep].astype(np.float32)
-        second = (potential.second_derivative(density[:, keep]) * weights[keep]).astype(np.float32)
+        second = (route.potential.second_derivative(density[:, keep]) * weights[keep]).astype(np.float32)
         near = np.flatnonzero(functions[0] ** 2 @ np.abs(second[0, 0]) > _KERNEL_THRESHOLD)
         index, functions = index[near], functions[:, near]
         part = sum(function @ np.einsum("bp,bkp->kp", row, functions, optimize=True).T
@@ -98,9 +96,9 @@ def xc_kernel(problem: AuxiliaryProblem, coefficients: np.ndarray, potential: Se
     return kernel
 
 
-def _occupied_virtual_integrals(problem, occupied, virtual):
+def _occupied_virtual_integrals(fitting, occupied, virtual):
     """(ia|P), shape (nocc nvir, naux)."""
-    mol, auxmol = problem.mol, problem.auxmol
+    mol, auxmol = fitting.mol, fitting.auxmol
     result = np.empty((auxmol.nao, occupied.shape[1] * virtual.shape[1]))
     loc = auxmol.ao_loc
     for shell in range(auxmol.nbas):
@@ -141,14 +139,14 @@ def _write_metric(label, path):
 
 
 def read_target(cache: str | Path, label: Label) -> Target:
-    """The target of a label whose metric ``prepare_metrics`` has written."""
+    """The target of a label whose metric ``prepare_metrics`` has written; ValueError for a damaged file."""
+    path = metric_path(cache, label)
     metric = np.zeros((len(label.coefficients[str(BASE)]),) * 2, dtype=np.float32)
-    metric[np.tril_indices(len(metric))] = np.load(metric_path(cache, label), allow_pickle=False)
-    return _target(label, metric + np.tril(metric, -1).T)
-
-
-def _target(label, metric):
+    try:
+        metric[np.tril_indices(len(metric))] = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path}: a damaged metric ({error}); delete it and start again") from error
     free = free_atom_coefficients(base_auxiliary_mole(label))
     difference = {level: values - free for level, values in label.coefficients.items()}
     return Target(label.name, label.smiles, label.charge, label.numbers, label.positions.astype(float),
-                  difference, metric)
+                  difference, metric + np.tril(metric, -1).T)

@@ -17,10 +17,10 @@ from pyscf_mlguess.benchmark.sets.complexes import complexes
 from pyscf_mlguess.benchmark.sets.distortions import distort
 from pyscf_mlguess.benchmark.sets.paths import dynamics, torsion_scan
 from pyscf_mlguess.benchmark.sets.training_molecules import TrainingMolecules
-from pyscf_mlguess.labels import DATA
 from pyscf_mlguess.molecules.files import read_molecules
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.molecules.smiles import molecule_key
+from pyscf_mlguess.molecules.training_data import DATA
 from pyscf_mlguess.molecules.xyz import write_xyz
 
 _FOLDER = Path(__file__).parent

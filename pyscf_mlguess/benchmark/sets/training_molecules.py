@@ -8,9 +8,9 @@ from pathlib import Path
 
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
-from pyscf_mlguess.labels.orbitals import read_names
 from pyscf_mlguess.molecules.label_files import is_label_file, read_summary
 from pyscf_mlguess.molecules.molecule import Molecule
+from pyscf_mlguess.molecules.orbital_files import read_names
 from pyscf_mlguess.molecules.smiles import molecule_key, parse_smiles
 
 

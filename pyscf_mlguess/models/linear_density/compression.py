@@ -5,16 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import block_diag
 
+from pyscf_mlguess.couplings import clebsch_gordan
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, Contraction, Irreps
 
 
 def coupling_coefficients(lmax: int) -> dict[tuple[int, int, int], np.ndarray]:
-    """Clebsch-Gordan coefficients l1 x l2 -> l (l1 <= l2, even parity l1 + l2 + l) from e3nn."""
-    import torch
-    from e3nn import o3
-
+    """Clebsch-Gordan coefficients l1 x l2 -> l (l1 <= l2, even parity l1 + l2 + l)."""
     return {
-        (l1, l2, l): o3.wigner_3j(l1, l2, l, dtype=torch.float64).numpy() * np.sqrt(2 * l + 1)
+        (l1, l2, l): clebsch_gordan(l1, l2, l)
         for l1 in range(lmax + 1)
         for l2 in range(l1, lmax + 1)
         for l in range(abs(l1 - l2), min(l1 + l2, lmax) + 1)
@@ -54,20 +52,20 @@ def principal_components(features: np.ndarray, keep: int) -> Contraction:
     return Contraction(vectors[:, order].T / np.sqrt(total), mean)
 
 
-# Size of the features of more than two neighbours: smaller ones are trusted less by the ridge.
-_MORE_NEIGHBOURS = 0.2
+# Size of the features of correlation order three and above: smaller ones are trusted less by the ridge.
+_HIGHER_ORDERS = 0.2
 
 
 def compress(features: AceFeatures, density: Irreps, charge_per_atom: np.ndarray,
              keep: tuple[int, int, int]) -> tuple[Irreps, dict[int, Contraction]]:
     """The features that the solver sees, and how they follow from all features, per l.
 
-    Each origin (one, two, more neighbours) is reduced to its ``keep`` principal components.
+    Each correlation order (one, two, three and above) is reduced to its ``keep`` principal components.
     """
     scores, contractions = {}, {}
     for l, parts in features.parts(density, charge_per_atom).items():
         found = [principal_components(part, count) for part, count in zip(parts, keep)]
-        found[2].matrix = found[2].matrix * _MORE_NEIGHBOURS
+        found[2].matrix = found[2].matrix * _HIGHER_ORDERS
         found.append(Contraction(np.eye(parts[3].shape[1]), np.zeros(parts[3].shape[1])))
         if l == 0:
             found.append(Contraction(np.eye(1), np.zeros(1)))

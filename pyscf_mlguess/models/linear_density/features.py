@@ -12,10 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from pyscf_mlguess.shells import real_spherical_harmonics
-from pyscf_mlguess.structure import Structure
+from pyscf_mlguess.structure import Structure, pairs
 
 Irreps = dict[int, np.ndarray]  # {l: (natm, channels, 2l+1)}
 
@@ -137,15 +136,13 @@ def neighbour_density(structure: Structure, settings: AceSettings) -> Irreps:
     ``settings.elements`` are left out.
     """
     natm, nspecies = len(structure), len(settings.elements)
-    pairs = cKDTree(structure.positions).query_pairs(settings.cutoff, output_type="ndarray")
-    centre, neighbour = np.concatenate([pairs, pairs[:, ::-1]]).T
-    known = np.isin(structure.numbers[neighbour], settings.elements)
-    centre, neighbour = centre[known], neighbour[known]
-    species = np.searchsorted(settings.elements, structure.numbers[neighbour])
+    found = pairs(structure, settings.cutoff)
+    known = np.isin(structure.numbers[found.second], settings.elements)
+    centre, vectors = found.first[known], found.vectors[known]
+    species = np.searchsorted(settings.elements, structure.numbers[found.second[known]])
     order = np.lexsort((species, centre))
-    centre, neighbour, species = centre[order], neighbour[order], species[order]
+    centre, species, vectors = centre[order], species[order], vectors[order]
     slot, starts = np.unique(centre * nspecies + species, return_index=True)
-    vectors = structure.positions[neighbour] - structure.positions[centre]
     distances = np.linalg.norm(vectors, axis=1)
     radial = radial_functions(distances, settings)
     expansion = {}

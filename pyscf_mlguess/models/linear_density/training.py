@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from pyscf.data.elements import ELEMENTS
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
-from pyscf_mlguess.models import FORMAT, save_model
+from pyscf_mlguess.models import FAMILIES, save_model
 from pyscf_mlguess.models.linear_density.compression import fold
+from pyscf_mlguess.models.linear_density.design import densities, fit_all_features, make_design
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
-from pyscf_mlguess.models.linear_density.model import LinearAce, Range, settings_for_card
+from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, LinearDensity, Range, settings_for_card
 from pyscf_mlguess.molecules.label import merge
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
 from pyscf_mlguess.molecules.split import split_of
-from pyscf_mlguess.training.dataset import (
-    densities,
-    fit_all_features,
-    load_targets,
-    make_design,
-    make_problem,
-    structures_of,
-)
+from pyscf_mlguess.training.dataset import load_targets, make_problem, structures_of
 from pyscf_mlguess.training.responses import learn_responses
 from pyscf_mlguess.training.solver import geometric_mean, solve
 from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
 
 log = logging.getLogger(__name__)
 
-# Elements of fewer training molecules than this stay free atoms.
-FEWEST_MOLECULES = 15
+# Elements of fewer training molecules than this stay free atoms; in small training sets, of fewer than that share.
+FEWEST_MOLECULES, FEWEST_SHARE = 15, 0.25
 RIDGES = (3e-4, 6e-4, 1e-3, 2e-3)
+# While the largest ridge is the best, as for small training sets, larger ones are tried: so many times it, up to there.
+RIDGE_STEP, LARGEST_RIDGE = 5, 10.0
 ITERATIONS = 60
 # Differences from the base level that a model learns, each from the molecules that have both levels.
 AXES = {"exact_exchange": "hf/def2-svp", "triple_zeta": "pbe/def2-tzvp"}
-# Sizes of the representation: settings, and leading features of one, two and more neighbours that are kept.
+# Sizes of the representation: settings, and leading features of correlation order one, two and above that are kept.
 SIZES = {
     "small": (AceSettings(radial=6, channels=(7, 6, 5, 4, 3), invariants=5, factors=20, charge_features=10),
               (40, 80, 80)),
@@ -75,16 +73,19 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     """Train a linear ACE model on label files; write weights and card.
 
     cache: folder for metrics, reused and resumed.  output: the ``.safetensors`` to write.  size: one of ``SIZES``.
-    molecules: train on so many only; smaller subsets are parts of larger ones.  Molecules whose SMILES
-    fall into the validation or test split (``split_of``) are not trained on.  A first model, trained without ``UNSEEN``
-    molecules, chooses the ridge (lowest geometric mean of the validation losses) and shows the errors from which the
-    responses are learned; the second is trained on all.  Returns the path of the ``.safetensors``.  Raises ValueError
-    for an unknown size and for labels too few.
+    molecules: train on so many only; smaller subsets are parts of larger ones.
+
+    Molecules whose SMILES fall into the validation or test split (``split_of``) are not trained on.  A first model,
+    trained without ``UNSEEN`` molecules, chooses the ridge (lowest geometric mean of the validation losses) and shows
+    the errors from which the responses are learned; the second is trained on all.  Elements of too few molecules stay
+    free atoms, and responses that do not lower the loss are left out; both are logged.
+    Returns the path of the ``.safetensors``.  Raises ValueError for an unknown size and for labels too few.
     """
     labels = list(labels)
     if size not in SIZES:
         raise ValueError(f"unknown size {size!r}; there are {', '.join(SIZES)}")
-    known = [label for label in merge(*map(read_labels, labels)) if str(BASE) in label.coefficients]
+    known = merge(*(read_labels(path, orbitals=False) for path in labels))
+    known = [label for label in known if str(BASE) in label.coefficients]
     split = {label.smiles: split_of(label.smiles) for label in known}
     chosen = {part: [label for label in known if split[label.smiles] == part] for part in ("train", "validation")}
     if molecules:
@@ -93,36 +94,42 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     for part, fewest in (("train", _FEWEST), ("validation", 1)):
         if len({label.smiles for label in chosen[part]}) < fewest:
             raise ValueError(f"{len(chosen[part])} geometries with {BASE} fall into the {part} split of these labels; "
-                             f"training needs at least {fewest} molecules there")
+                             f"training needs at least {fewest} molecules there: label more (a molecule's SMILES "
+                             "decides about its split)")
     for part in chosen.values():
         prepare_metrics(part, cache, jobs, progress)
     training, validation = (load_targets(cache, part, progress) for part in chosen.values())
+    elements, left_out = _learned_elements(training, SIZES[size][0])
     smiles = {target.smiles for target in training}
     unseen = _subset(smiles, min(UNSEEN, len(smiles) // 4))
-    first, ridge = _first_model([t for t in training if t.smiles not in unseen], validation, size, progress)
+    first, ridge = _first_model([t for t in training if t.smiles not in unseen], validation, size, elements, progress)
     held = [index for index, target in enumerate(training) if target.smiles in unseen]
     model = _model(first, {"name": "first", "auxbasis": AUXBASIS}, training)
     responses, losses = learn_responses(model, [chosen["train"][i] for i in held], [training[i] for i in held], jobs,
                                         progress)
     log.info("losses: %s", ", ".join(f"{name} {loss:.6f}" for name, loss in losses.items()))
-    fit = _fit_base(training, size, ridge, progress)
+    responses, losses = _helpful(responses, losses)
+    fit = _fit_base(training, size, elements, ridge, progress)
     check = fit.design(validation)
     validated = {"base": _validated(fit, check, validation, "base")}
     for axis, level in AXES.items():
         if any(level in target.difference for target in training):
             _fit_axis(fit, training, axis, level, ridge, progress)
             validated[axis] = _validated(fit, check, validation, axis)
+    if not validated["base"] < 1:
+        log.warning("the predicted density, before its responses, is no better than free atoms on the validation "
+                    "molecules (loss %.2f of theirs): the model needs more labels", validated["base"])
     card = {
-        "format": FORMAT,
+        "format": FAMILIES["linear-density"].format,
         "name": Path(output).stem,
-        "family": "linear-ace",
+        "family": "linear-density",
         "target": "electron density relative to free atoms",
         "auxbasis": AUXBASIS,
         "elements": sorted(fit.features),
         "levels": {"base": str(BASE)} | {axis: AXES[axis] for axis in fit.weights if axis != "base"},
         "basis": BASE.basis,
         "charges": sorted({t.charge for t in training}),
-        "spins": [0],
+        "spins": SERVED_SPINS,
         "settings": settings_for_card(fit.settings),
         "training": {
             "labels": [Path(source).name for source in labels],
@@ -131,6 +138,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
             "geometries_of": {axis: sum(level in t.difference for t in training) for axis, level in AXES.items()},
             "validation_geometries": len(validation),
             "molecules_per_element": {str(z): n for z, n in sorted(_counts(training).items()) if z in fit.features},
+            "elements_left_out": left_out,
             "size": size,
             "weights": fit.size,
             "ridge": ridge,
@@ -150,30 +158,61 @@ def _subset(smiles, count):
     return set(sorted(smiles, key=lambda text: hashlib.sha256(text.encode()).digest())[:count])
 
 
-def _first_model(training, validation, size, progress):
+def _learned_elements(training, settings):
+    """Elements that the model learns, and of the others why they stay free atoms, {symbol: reason}."""
+    counts, molecules = _counts(training), len({t.smiles for t in training})
+    needed = min(FEWEST_MOLECULES, math.ceil(FEWEST_SHARE * molecules))
+    left_out = {}
+    for element, count in sorted(counts.items()):
+        if element not in settings.elements:
+            left_out[ELEMENTS[element]] = f"{count} training molecules, but not one of the representation's elements"
+        elif count < needed:
+            left_out[ELEMENTS[element]] = f"{count} training molecules, {needed} needed"
+    for symbol, reason in left_out.items():
+        log.warning("%s stays a free atom: %s", symbol, reason)
+    elements = [element for element in counts if ELEMENTS[element] not in left_out]
+    if not elements:
+        raise ValueError(f"no element is in enough of the {molecules} training molecules: "
+                         + "; ".join(f"{symbol}: {reason}" for symbol, reason in left_out.items()))
+    return elements, left_out
+
+
+def _first_model(training, validation, size, elements, progress):
     """The fit of the ridge with the lowest validation loss, and that ridge."""
-    fit, problem = _prepared(training, size)
-    check, trials = fit.design(validation), {}
-    for ridge in RIDGES:
+    fit, problem = _prepared(training, size, elements)
+    check, trials, waiting = fit.design(validation), {}, list(RIDGES)
+    while waiting:
+        ridge = waiting.pop(0)
         fit.weights["base"] = solve(problem, ridge, ITERATIONS, progress=progress)
         trials[ridge] = _validated(fit, check, validation, "base"), fit.weights["base"]
         log.info("ridge %g: validation loss %.5f of free atoms", ridge, trials[ridge][0])
-    ridge = min(trials, key=lambda r: trials[r][0])
-    fit.weights["base"] = trials[ridge][1]
-    return fit, ridge
+        best = min(trials, key=lambda r: trials[r][0])
+        if not waiting and best == max(trials) < LARGEST_RIDGE:
+            waiting.append(best * RIDGE_STEP)
+    fit.weights["base"] = trials[best][1]
+    return fit, best
 
 
-def _fit_base(targets, size, ridge, progress):
-    fit, problem = _prepared(targets, size)
+def _helpful(responses, losses):
+    """The responses up to the first one that does not lower the loss, and the losses without the others."""
+    values = list(losses.values())
+    count = next((step for step in range(len(responses)) if not values[step + 1] < values[step]), len(responses))
+    if count < len(responses):
+        log.warning("%d of %d responses are left out: more would not lower the loss", len(responses) - count,
+                    len(responses))
+    return responses[:count], dict(list(losses.items())[: count + 1])
+
+
+def _fit_base(targets, size, elements, ridge, progress):
+    fit, problem = _prepared(targets, size, elements)
     fit.weights["base"] = solve(problem, ridge, ITERATIONS, progress=progress)
     return fit
 
 
-def _prepared(targets, size):
+def _prepared(targets, size, elements):
     settings, keep = SIZES[size]
-    counts = _counts(targets)
     features = fit_all_features(structures_of(targets), settings)
-    features = {z: f for z, f in features.items() if counts[z] >= FEWEST_MOLECULES}
+    features = {z: f for z, f in features.items() if z in elements}
     design, contractions = make_design(structures_of(targets), features, settings, keep=keep)
     return _Fit(settings, features, contractions, {}), make_problem(targets, design)
 
@@ -201,11 +240,13 @@ def _validated(fit, check, validation, axis):
 def _model(fit, card, targets, responses=()):
     weights = {axis: {(z, l): fold(w, fit.contractions[z][l]) for (z, l), w in weights.items()}
                for axis, weights in fit.weights.items()}
-    return LinearAce(card, fit.settings, fit.features, _ranges(targets, fit.features, fit.settings), weights, responses)
+    ranges = _ranges(targets, fit.features, fit.settings)
+    return LinearDensity(card, fit.settings, fit.features, ranges, weights, responses)
 
 
 def _counts(targets):
-    return Counter(z for t in targets for z in set(t.numbers.tolist()))
+    """Molecules, not geometries, that hold each element."""
+    return Counter(z for z, _ in {(z, t.smiles) for t in targets for z in t.numbers.tolist()})
 
 
 def _ranges(targets, features, settings):

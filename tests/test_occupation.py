@@ -4,6 +4,7 @@ from pyscf import dft, gto, scf
 from pyscf.lib import NPArrayWithTag
 
 from pyscf_mlguess.routes.occupation import occupy, spread_over_degenerate
+from pyscf_mlguess.scf_copy import ScfCopy
 
 
 def core_fock(mf):
@@ -17,7 +18,7 @@ def test_electron_count_and_idempotency(kind, cart):
     mol = gto.M(atom="N 0 0 0; H 0 0.9 0.3; H 0.8 -0.5 0.3; H -0.8 -0.5 0.3", basis="6-31g*", charge=charge,
                 spin=spin, cart=cart, verbose=0)
     mf = kind(mol)
-    occupied = occupy(mf, core_fock(mf))
+    occupied = occupy(ScfCopy(mf), core_fock(mf))
     ovlp = mf.get_ovlp()
     spins = [occupied.dm / 2] if occupied.dm.ndim == 2 else occupied.dm
     assert [np.trace(d @ ovlp) for d in spins] == pytest.approx(list(mol.nelec)[: len(spins)], abs=1e-10)
@@ -27,7 +28,7 @@ def test_electron_count_and_idempotency(kind, cart):
 
 def test_tags_describe_the_matrix():
     mf = scf.RHF(gto.M(atom="H 0 0 0; F 0 0 0.9", basis="def2-svp", verbose=0))
-    dm = occupy(mf, core_fock(mf)).dm
+    dm = occupy(ScfCopy(mf), core_fock(mf)).dm
     assert isinstance(dm, NPArrayWithTag)
     assert (dm.mo_coeff * dm.mo_occ) @ dm.mo_coeff.T == pytest.approx(np.asarray(dm), abs=1e-12)
 
@@ -36,14 +37,14 @@ def test_symmetry_and_fixed_irreps_are_those_of_the_scf_object():
     mol = gto.M(atom="O 0 0 0; H 0 0.76 0.59; H 0 -0.76 0.59", basis="def2-svp", symmetry=True, verbose=0)
     mf = scf.RHF(mol)
     mf.irrep_nelec = {"A1": 4, "B1": 4, "B2": 2}
-    occupied = occupy(mf, core_fock(mf))
+    occupied = occupy(ScfCopy(mf), core_fock(mf))
     counts = mf.get_irrep_nelec(mol, occupied.dm.mo_coeff, occupied.dm.mo_occ)
     assert {key: counts[key] for key in ("A1", "B1", "B2")} == mf.irrep_nelec
 
 
 def test_smearing_occupies_fractionally():
     mf = scf.RHF(gto.M(atom="Be 0 0 0; Be 0 0 2.4", basis="def2-svp", verbose=0)).smearing(sigma=0.1)
-    dm = occupy(mf, core_fock(mf)).dm
+    dm = occupy(ScfCopy(mf), core_fock(mf)).dm
     assert np.trace(np.asarray(dm) @ mf.get_ovlp()) == pytest.approx(8, abs=1e-6)
     assert np.any((dm.mo_occ > 0.01) & (dm.mo_occ < 1.99))
 
@@ -51,7 +52,7 @@ def test_smearing_occupies_fractionally():
 def test_degenerate_frontier_is_shared_without_tags():
     # Two of three p orbitals of carbon: a closed shell cannot choose between them.
     mf = scf.RHF(gto.M(atom="C", basis="def2-svp", verbose=0))
-    occupied = occupy(mf, core_fock(mf))
+    occupied = occupy(ScfCopy(mf), core_fock(mf))
     assert occupied.gap < 1e-6 and "fractional" in occupied.notes[0]
     assert not isinstance(occupied.dm, NPArrayWithTag)
     assert np.trace(occupied.dm @ mf.get_ovlp()) == pytest.approx(6, abs=1e-10)
@@ -70,5 +71,5 @@ def test_spreading_keeps_the_count_of_each_spin():
 def test_breaking_spin_symmetry_is_honoured(breaksym):
     mf = scf.UHF(gto.M(atom="H 0 0 0; H 0 0 2.5", basis="def2-svp", verbose=0))
     mf.init_guess_breaksym = breaksym
-    alpha, beta = occupy(mf, core_fock(mf)).dm
+    alpha, beta = occupy(ScfCopy(mf), core_fock(mf)).dm
     assert np.allclose(alpha, beta) == (not breaksym)

@@ -1,7 +1,5 @@
 """Molecule files are read as written; the bad molecules of a file do not take the good ones with them."""
 
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +8,7 @@ from hypothesis import strategies as st
 from pyscf_mlguess.benchmark.sets import load_set
 from pyscf_mlguess.molecules.files import read_molecules
 from pyscf_mlguess.molecules.molecule import Molecule
-from pyscf_mlguess.molecules.smiles import canonical_smiles, molecule_key
+from pyscf_mlguess.molecules.smiles import molecule_key
 from pyscf_mlguess.molecules.xyz import MoleculeFileError, read_xyz, write_xyz
 
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)))
@@ -147,15 +145,6 @@ def test_several_molecules_of_one_smiles_meet_in_a_hydrogen_bond(tmp_path, smile
     water = oxygens[-1]
     assert 2.3 < min(distances[water, i] for i in oxygens[:-1]) < 3.2
     assert distances[np.triu_indices(len(positions), 1)].min() > 0.9
-
-
-def test_smiles_without_rdkit(tmp_path, monkeypatch):
-    (tmp_path / "list.smi").write_text("O water\n")
-    monkeypatch.setitem(sys.modules, "rdkit", None)
-    with pytest.raises(ValueError, match=r"pip install 'pyscf-mlguess\[train\]'"):
-        load_set(tmp_path / "list.smi")
-    with pytest.raises(ValueError, match=r"pip install 'pyscf-mlguess\[train\]'"):
-        canonical_smiles("O")
 
 
 def test_molecule_key_tells_molecules_and_charge_states_apart_but_not_stereoisomers():

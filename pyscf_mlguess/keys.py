@@ -1,0 +1,52 @@
+"""The values of ``mf.init_guess`` that are ours: 'ml', 'ml+refine', 'ml:<model>', and PySCF's own with '+refine'."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+_LEARNED = re.compile(r"ml(\+refine)?(?::(.+))?", re.IGNORECASE | re.DOTALL)
+_REFINED = re.compile(r"(.+)\+refine", re.IGNORECASE | re.DOTALL)
+# PySCF's keys that can be refined; those that begin with "chk" read a checkpoint file.
+_PYSCF = ("minao", "atom", "huckel", "mod_huckel", "sap", "vsap", "1e", "hcore", "chkfile")
+KNOWN = "'ml', 'ml:<model name or path>', 'ml+refine', 'ml+refine:<model name or path>', and any of PySCF's keys " \
+        "with '+refine', as 'minao+refine'"
+
+
+@dataclass(frozen=True)
+class GuessKey:
+    """A key taken apart.
+
+    model: name or path of the model behind a learned guess; None for PySCF's own.
+    plain: PySCF's key; "" for a learned guess.  refined: whether the cheap problem refines the guess.
+    """
+
+    model: str | None = None
+    plain: str = ""
+    refined: bool = False
+
+    @classmethod
+    def parse(cls, key) -> "GuessKey | None":
+        """Our part of a key; None for what is PySCF's business.
+
+        Raises ValueError for what begins as a key of ours and is none: PySCF would run minao in silence.
+        """
+        if not isinstance(key, str):
+            return None
+        if learned := _LEARNED.fullmatch(key):
+            return cls(learned[2] or "default", refined=bool(learned[1]))
+        if refined := _REFINED.fullmatch(key):
+            if refined[1].lower() in _PYSCF:
+                return cls(plain=refined[1], refined=True)
+            raise ValueError(f"init_guess = {key!r}: PySCF has no guess {refined[1]!r}; it has {', '.join(_PYSCF)}")
+        if key.lower().startswith("ml") or "+ref" in key.lower():
+            raise ValueError(f"init_guess = {key!r} is no key of pyscf_mlguess; there are {KNOWN}")
+        return None
+
+    @property
+    def is_learned(self) -> bool:
+        return self.model is not None
+
+    def with_refinement(self) -> "GuessKey":
+        """The same guess, refined."""
+        return replace(self, refined=True)

@@ -1,0 +1,41 @@
+"""A quiet copy of the user's SCF object, on which guesses work: its integrals once, its occupations any time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from pyscf import lib
+from pyscf.scf import hf, rohf
+
+
+@dataclass
+class ScfCopy:
+    """What a guess asks of an SCF object; symmetry, smearing, fixed irreps, linear dependence are those of ``mf``.
+
+    hcore, ovlp: (nao, nao) core Hamiltonian (Eh) and overlap, computed once: they are dear with X2C and QM/MM.
+    """
+
+    mf: hf.SCF
+    hcore: np.ndarray = field(init=False)
+    ovlp: np.ndarray = field(init=False)
+
+    def __post_init__(self):
+        self._scf = self.mf.copy()
+        self._scf.verbose, self._scf.chkfile, self._scf.callback = 0, None, None
+        self.hcore, self.ovlp = np.asarray(self.mf.get_hcore()), np.asarray(self.mf.get_ovlp())
+        self.restricted_open = isinstance(self.mf, rohf.ROHF)
+
+    def orbitals(self, fock: np.ndarray, spins: np.ndarray | None = None):
+        """Orbital energies (Eh), coefficients and occupations of a Fock matrix, or one of every spin of UHF.
+
+        spins: alpha and beta Fock matrix behind an effective one of ROHF, by which it orders its orbitals.
+        """
+        if self.restricted_open and spins is not None:
+            fock = lib.tag_array(fock, focka=spins[0], fockb=spins[1])
+        energies, coefficients = self._scf.eig(fock, self.ovlp)
+        return energies, coefficients, self._scf.get_occ(energies, coefficients)
+
+    def density_matrix(self, coefficients: np.ndarray, occupations: np.ndarray) -> np.ndarray:
+        """(nao, nao), or (2, nao, nao) for unrestricted and restricted open-shell objects, tagged with its orbitals."""
+        return self._scf.make_rdm1(coefficients, occupations)
