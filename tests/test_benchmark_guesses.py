@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-from benchmark_runs import H2, HF_STO3G, OH, WATER, run
+from benchmark_runs import H2, HF_STO3G, OH, WATER, another_model, run
 
 from pyscf_mlguess.benchmark import guesses
 from pyscf_mlguess.benchmark.guesses import CLASSICAL, Start, check_guess, initial_density
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
 from pyscf_mlguess.benchmark.summary import summarise
+from pyscf_mlguess.models import available
 from pyscf_mlguess.molecules.molecule import Molecule
 
 PBE = Protocol(basis="def2-svp", grid_level=0)
@@ -113,17 +114,15 @@ def test_the_density_alone_is_another_guess_and_stays_one():
     start = Start(WATER, PBE)
     corrected, alone, again = (np.asarray(initial_density(mf, guess, start)) for guess in ("ml", "ml-density", "ml"))
     assert np.abs(corrected - alone).max() > 1e-4 and np.array_equal(corrected, again)
-    # The first model learned no response.
-    first = [np.asarray(initial_density(mf, f"{guess}:linear-ace-1", start)) for guess in ("ml", "ml-density")]
-    assert np.array_equal(*first) and guesses.model_of("ml-density:linear-ace-1") == "linear-ace-1"
 
 
-def test_an_unchecked_guess_is_that_of_the_model_it_names():
-    mf = PBE.mean_field(WATER.mol("def2-svp"))
-    unchecked, own, default = (np.asarray(initial_density(mf, guess, Start(WATER, PBE)))
-                               for guess in ("ml-unchecked:linear-ace-1", "ml:linear-ace-1", "ml"))
-    assert np.array_equal(unchecked, own) and np.abs(unchecked - default).max() > 1e-4
-    assert guesses.weights_of("ml-unchecked:linear-ace-1") == guesses.weights_of("ml:linear-ace-1")
+@pytest.mark.parametrize("variant", ["ml-unchecked", "ml-density"])
+def test_a_variant_is_that_of_the_model_it_names(variant, tmp_path):
+    mf, other = PBE.mean_field(WATER.mol("def2-svp")), another_model(tmp_path)
+    named, own, default = (np.asarray(initial_density(mf, guess, Start(WATER, PBE)))
+                           for guess in (f"{variant}:{other}", f"ml:{other}", variant))
+    assert np.array_equal(named, own) == (variant == "ml-unchecked") and np.abs(named - default).max() > 1e-4
+    assert guesses.weights_of(f"{variant}:{other}") == guesses.weights_of(f"ml:{other}") != guesses.weights_of(variant)
 
 
 def test_only_the_unchecked_guess_goes_on_where_quality_is_refused():
@@ -156,8 +155,9 @@ def test_a_wrong_argument_is_named(guess, message):
 
 
 def test_every_known_guess_passes_the_check():
+    model = available()[0]
     for guess in (*CLASSICAL, "pre-scf", "pre-scf:1", "projected:sto-3g", "previous", "converged", "exact-fit", "ml",
-                  "ml-density", "ml-density:linear-ace-1", "ml-unchecked", "ml-unchecked:linear-ace-1"):
+                  "ml-density", f"ml-density:{model}", "ml-unchecked", f"ml-unchecked:{model}"):
         check_guess(guess, PBE)
     assert [guesses.needs_converged(g) for g in ("converged", "exact-fit", "ml")] == [True, True, False]
 

@@ -1,15 +1,12 @@
 """A guess is timed against one warm cycle, cold start apart."""
 
 import math
-import types
 
 import pytest
 
-import pyscf_mlguess
 from pyscf_mlguess.benchmark import timing
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.molecules.molecule import Molecule
-from pyscf_mlguess.refusal import Refusal
 
 H2 = Molecule("H2", ("H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.74)))
 WATER = Molecule("water", ("O", "H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.757, 0.587), (0.0, -0.757, 0.587)))
@@ -24,15 +21,12 @@ def test_timing_of_one_molecule():
     assert "| water | 3 | 7 |" in timing.markdown([result], protocol)
 
 
-def test_a_refused_guess_is_listed_and_not_timed(monkeypatch):
-    def refuse(mf, key, to_be_refined):
-        raise Refusal("not today")
-
-    monkeypatch.setattr(pyscf_mlguess, "pipeline", types.SimpleNamespace(initial_density_matrix=refuse), raising=False)
+def test_a_refused_guess_is_listed_and_not_timed():
+    close = Molecule("close", ("H", "H"), ((0.0, 0.0, 0.0), (0.0, 0.0, 0.05)))
     protocol = Protocol(xc="hf", basis="sto-3g", density_fit=False)
-    result = timing.time_molecule(WATER, "ml", protocol)
-    assert "not today" in result.refused and math.isnan(result.warm)
-    assert "| water | 3 | 7 | refused |" in timing.markdown([result], protocol)
+    result = timing.time_molecule(close, "ml", protocol)
+    assert "on top of each other" in result.refused and math.isnan(result.warm)
+    assert "| close | 2 | 2 | refused |" in timing.markdown([result], protocol)
 
 
 def test_each_molecule_is_timed_in_a_fresh_process():

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_runs import another_model
 from command_line import WATER, assert_clear_error, mlguess
 from pyscf import dft, gto
 
@@ -64,14 +65,16 @@ def test_predict_has_nothing_in_the_place_of_a_refused_guess(water, tmp_path, at
     assert "falling back" not in result.output and not output.exists()
 
 
-@pytest.mark.parametrize("model", ["ml", "ml:linear-ace-1"])
-def test_predict_writes_what_guess_returns(water, tmp_path, model):
-    result = mlguess("predict", water, "--basis", "sto-3g", "--xc", "b3lyp", "--output", tmp_path / "guess.out",
-                     *(("--model", model[3:]) if model[3:] else ()))
+@pytest.mark.parametrize("named", [False, True])
+def test_predict_writes_what_guess_returns(water, tmp_path, named):
+    other, output = another_model(tmp_path), tmp_path / "guess.out"
+    result = mlguess("predict", water, "--basis", "sto-3g", "--xc", "b3lyp", "--output", output,
+                     *(("--model", other) if named else ()))
     assert result.exit_code == 0, result.output
     mf = dft.RKS(gto.M(atom=str(water), basis="sto-3g", verbose=0), xc="b3lyp").density_fit()
-    with np.load(tmp_path / "guess.out") as archive:
-        assert archive["dm"] == pytest.approx(np.asarray(pyscf_mlguess.guess(mf, model)), abs=1e-8)
+    with np.load(output) as archive:
+        assert archive["dm"] == pytest.approx(np.asarray(pyscf_mlguess.guess(mf, f"ml:{other}" if named else "ml")),
+                                              abs=1e-8)
         assert np.einsum("ij,ji", archive["dm"], mf.get_ovlp()) == pytest.approx(10, abs=1e-8)
         assert list(archive["symbols"]) == ["O", "H", "H"]
 
