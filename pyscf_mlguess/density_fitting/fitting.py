@@ -35,8 +35,8 @@ class DensityFitting:
 
     mol: the orbital basis (spherical or cartesian).
     auxmol: the functions of the coefficients; default: those of predicted densities (``auxiliary_mole``).
-    tensor: a tensor that there is, in any auxiliary basis: its integrals serve, with the density fitted into its
-        functions where they are others.  Without, integrals are held or computed anew (``hold_mb``).
+    tensor: a tensor with these auxiliary functions that there is: its integrals serve.  Without, integrals are held or
+        computed anew (``hold_mb``).
     """
 
     def __init__(self, mol: gto.Mole, auxmol: gto.Mole | None = None, tensor: FittedTensor | None = None,
@@ -82,23 +82,18 @@ class DensityFitting:
         return ThreeCentreIntegrals(self.mol, auxmol, self._hold_mb)
 
     @cached_property
-    def _into_integrals(self) -> np.ndarray | None:
+    def _to_cartesian(self) -> np.ndarray | None:
         """Coefficients in the functions of the integrals, (their number, naux); None where these are the same."""
-        theirs = self._integrals.auxmol
-        if theirs is self.auxmol:
-            return None
-        if self._tensor is None:
-            return self.auxmol.cart2sph_coeff(normalized="sp")
-        return None if _same_functions(theirs, self) else convert(self.auxmol, theirs, self._tensor.metric)
+        return None if self._integrals.auxmol.cart == self.auxmol.cart else self.auxmol.cart2sph_coeff(normalized="sp")
 
     def project(self, dm: np.ndarray) -> np.ndarray:
         """(P|D) = sum_ij (ij|P) D_ij, shape (naux,), for a symmetric D of shape (nao, nao)."""
         vector = self._integrals.project(np.asarray(dm))
-        return vector if self._into_integrals is None else self._into_integrals.T @ vector
+        return vector if self._to_cartesian is None else self._to_cartesian.T @ vector
 
     def contract(self, vector: np.ndarray) -> np.ndarray:
         """sum_P (ij|P) x_P in the user's AO basis, shape (nao, nao), for x of shape (naux,)."""
-        return self._integrals.contract(vector if self._into_integrals is None else self._into_integrals @ vector)
+        return self._integrals.contract(vector if self._to_cartesian is None else self._to_cartesian @ vector)
 
     def coulomb(self, dm: np.ndarray) -> np.ndarray:
         """The fitted Coulomb matrix of ``dm``, shape (nao, nao), Eh."""
@@ -116,15 +111,12 @@ class DensityFitting:
         return coefficients + direction * (missing / (self.charges @ direction))
 
 
-def convert(source: gto.Mole, target: gto.Mole, metric: Metric) -> np.ndarray:
-    """Coulomb fit of every function of ``source`` in those of ``target``, whose metric is given: (ntarget, nsource)."""
+def refit(coefficients: np.ndarray, source: gto.Mole, target: gto.Mole, metric: Metric) -> np.ndarray:
+    """The Coulomb fit, in the functions of ``target`` whose metric is given, of a density in those of ``source``."""
     if source.cart != target.cart:
-        cartesian = source.copy(deep=False)
-        cartesian.cart = target.cart
-        cross = gto.intor_cross("int2c2e", target, cartesian) @ source.cart2sph_coeff(normalized="sp")
-    else:
-        cross = gto.intor_cross("int2c2e", target, source)
-    return metric.solve(cross)
+        coefficients, source = source.cart2sph_coeff(normalized="sp") @ coefficients, source.copy(deep=False)
+        source.cart = target.cart
+    return metric.solve(gto.intor_cross("int2c2e", target, source) @ coefficients)
 
 
 def _same_functions(auxmol, fitting):

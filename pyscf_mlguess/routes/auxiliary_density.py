@@ -11,7 +11,7 @@ from pyscf.scf import hf
 
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mole
-from pyscf_mlguess.density_fitting.fitting import DensityFitting, convert
+from pyscf_mlguess.density_fitting.fitting import DensityFitting, refit
 from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.density_fitting.metric import function_integrals
 from pyscf_mlguess.functional import SemilocalPotential
@@ -87,7 +87,7 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
                            electrons_missing=mol.nelectron - float(function_integrals(auxmol) @ coefficients))
     route = DensityRoute(mf, auxmol, hold=bool(responses)) if cheap is None else DensityRoute.through(cheap)
     if route.fitting.auxmol is not auxmol:
-        coefficients = convert(auxmol, route.fitting.auxmol, route.fitting.metric) @ coefficients
+        coefficients = refit(coefficients, auxmol, route.fitting.auxmol, route.fitting.metric)
     coefficients = route.fitting.restore_electron_count(coefficients, mol.nelectron)
     for response in responses:
         correction = route.correction(coefficients, response)
