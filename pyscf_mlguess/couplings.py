@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from pyscf_mlguess.extras import how_to_install
+
 FILE = Path(__file__).with_suffix(".safetensors")
 LMAX = 4
 
@@ -49,7 +51,7 @@ def from_e3nn() -> dict[str, np.ndarray]:
         import torch
         from e3nn import o3
     except ImportError as error:
-        raise ImportError(f"coupling tensors come from e3nn ({error}): pip install 'pyscf-mlguess[network]'") from error
+        raise ImportError(f"coupling tensors come from e3nn ({error}): {how_to_install('network')}") from error
     return {
         _name(l1, l2, l): o3.wigner_3j(l1, l2, l, dtype=torch.float64).numpy() * np.sqrt(2 * l + 1)
         for l1 in range(LMAX + 1)

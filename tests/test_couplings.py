@@ -70,5 +70,5 @@ def test_without_e3nn_writing_the_file_names_the_extra():
               "runpy.run_module('pyscf_mlguess.couplings', run_name='__main__')")
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert run.returncode == 1
-    assert run.stderr.strip().splitlines()[-1].endswith("pip install 'pyscf-mlguess[network]'")
+    assert run.stderr.strip().splitlines()[-1].endswith("pip install '.[network]' in a clone of the repository")
     assert "Traceback" not in run.stderr

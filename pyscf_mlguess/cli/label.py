@@ -9,6 +9,7 @@ from typing import Annotated, Optional
 import typer
 
 from pyscf_mlguess.cli.console import clear_errors, tell_skipped
+from pyscf_mlguess.extras import how_to_install
 
 # Everything else is imported by the command itself, so that --help stays quick.
 
@@ -59,7 +60,7 @@ def label(
             from pyscf_mlguess.labels.production import produce
             from pyscf_mlguess.labels.workers import connected
         except ModuleNotFoundError as error:
-            raise ValueError(f"labels need {error.name}: pip install 'pyscf-mlguess[train]'") from None
+            raise ValueError(f"labels need {error.name}: {how_to_install('train')}") from None
         settings = Settings(
             _levels(level or ["pbe/def2-svp"], orbital_basis), _method(method), _numbers("--displace", displace),
             _numbers("--stretch", stretch), orbital_basis, orbitals)

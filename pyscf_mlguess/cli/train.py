@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 import typer
 
 from pyscf_mlguess.cli.console import cache_folder, clear_errors, tell_skipped
+from pyscf_mlguess.extras import how_to_install
 
 # Everything else is imported by the command that needs it, so that --help stays quick.
 
@@ -36,7 +37,7 @@ def train(
         try:
             from pyscf_mlguess.models.linear_density.training import train as run
         except ModuleNotFoundError as error:
-            raise ValueError(f"training needs {error.name}: pip install 'pyscf-mlguess[train]'") from None
+            raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
         path = run(labels or repository_labels(), output, cache, jobs, size, molecules)
     typer.echo(f"wrote {path}")
 
@@ -63,7 +64,7 @@ def select(
             from pyscf_mlguess.molecules.label_files import read_labels
             from pyscf_mlguess.training.selection import choose
         except ModuleNotFoundError as error:
-            raise ValueError(f"selecting needs {error.name}: pip install 'pyscf-mlguess[train]'") from None
+            raise ValueError(f"selecting needs {error.name}: {how_to_install('train')}") from None
         known = merge(*(read_labels(path, orbitals=False) for path in labels or repository_labels()))
         found = [read_molecules(path) for path in candidates]
         errors = [error for _, errors in found for error in errors]

@@ -12,6 +12,7 @@ import dask
 from distributed import CancelledError, Client, KilledWorker, LocalCluster, as_completed
 from pyscf import lib
 
+from pyscf_mlguess.extras import how_to_install
 from pyscf_mlguess.labels.calculation import LabelError
 from pyscf_mlguess.labels.inputs import Task
 from pyscf_mlguess.molecules.label import Label
@@ -120,7 +121,7 @@ def _slurm_cluster(jobs):
     try:
         from dask_jobqueue import SLURMCluster
     except ImportError:
-        raise ValueError("SLURM jobs need dask-jobqueue: pip install 'pyscf-mlguess[cluster]'") from None
+        raise ValueError(f"SLURM jobs need dask-jobqueue: {how_to_install('cluster')}") from None
     if not shutil.which("sbatch"):
         raise ValueError("SLURM jobs need the command sbatch, which is not here; start this on a login node")
     # A calculation has one thread: one process a core.
