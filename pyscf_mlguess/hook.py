@@ -5,26 +5,15 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
-import traceback
-import warnings
 from collections.abc import Callable, Iterator
 
-from pyscf.lib import logger
 from pyscf.scf import atom_hf, hf
 
 from pyscf_mlguess.keys import GuessKey
-from pyscf_mlguess.refusal import (
-    GuessFailed,
-    GuessRefused,
-    Refusal,
-    check_molecule,
-    check_scf_class,
-    numerical_errors_refused,
-)
+from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
 
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
 _ORIGINAL = "_pyscf_mlguess_original"
-_PACKAGES = {"pyscf", "gpu4pyscf", "pyscf_mlguess"}
 
 
 def register() -> None:
@@ -60,27 +49,32 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
     array for gpu4pyscf.  A model that is unknown, missing or damaged is an error; nothing else is.
     """
     # Imported late: registering the key must cost next to nothing.
-    from pyscf_mlguess import pipeline
-    from pyscf_mlguess.cheap.refinement import refined, unsolved
     from pyscf_mlguess.models import load_model
 
     model = load_model(wanted.model) if wanted.is_learned else None
+    with Attempts(mf, f"initial guess {key!r}") as attempt:
+        return _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt)
+
+
+def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
+    from pyscf_mlguess import pipeline
+    from pyscf_mlguess.cheap.refinement import refined, unsolved
+
     plain = wanted.plain or "minao"
-    cpu = _attempt(mf, key, plain, lambda: _served(mf, mol))
+    cpu = attempt(plain, lambda: _served(mf, mol))
     if cpu is None:
         return pyscf_guess(plain)
     anderson = dm = None
     if wanted.refined:
-        instead = f"{'ml' if model else plain} unrefined"
-        anderson = _attempt(mf, key, instead, lambda: (make_anderson or unsolved)(cpu))
+        anderson = attempt(f"{'ml' if model else plain} unrefined", lambda: (make_anderson or unsolved)(cpu))
     if model:
         cheap = anderson.problem if anderson else None
-        dm = _attempt(mf, key, "minao", lambda: pipeline.initial_density_matrix(cpu, model, cheap=cheap))
+        dm = attempt("minao", lambda: pipeline.initial_density_matrix(cpu, model, cheap=cheap))
     learned = dm is not None
     dm = dm if learned else pyscf_guess(plain)
     if anderson:
         start = dm if learned or cpu is mf else dm.get()
-        better = _attempt(mf, key, "the unrefined guess", lambda: refined(anderson, start))
+        better = attempt("the unrefined guess", lambda: refined(anderson, start))
         learned, dm = learned or better is not None, dm if better is None else better
     return _to_gpu(dm) if learned and cpu is not mf else dm
 
@@ -94,23 +88,6 @@ def _served(mf, mol) -> hf.SCF:
     check_scf_class(cpu)
     check_molecule(cpu.mol)
     return cpu
-
-
-def _attempt(mf, key, instead, step):
-    """What ``step`` returns; None, and a warning that names ``instead``, where it is refused or fails."""
-    try:
-        with numerical_errors_refused():
-            return step()
-    except Refusal as refusal:
-        message, category = f"refused, falling back to {instead}: {refusal}", GuessRefused
-    except Exception as error:  # a guess must never kill the user's SCF
-        logger.debug(mf, "%s", traceback.format_exc())
-        message = (f"failed, falling back to {instead}: {type(error).__name__}: {error}; this is an error in "
-                   "pyscf_mlguess, please report it")
-        category = GuessFailed
-    # Outside of the handler, whose traceback would keep the arrays of the refused guess alive.
-    _tell(mf, f"initial guess {key!r} {message}", category)
-    return None
 
 
 def _scf_classes() -> Iterator[type]:
@@ -152,14 +129,3 @@ def _to_cpu(mf):
         # A class attribute whose default differs (0 in gpu4pyscf, 1 in PySCF): to_cpu() leaves it behind.
         cpu.init_guess_breaksym = mf.init_guess_breaksym
     return cpu
-
-
-def _tell(mf, message: str, category: type[Warning]) -> None:
-    # logger.warn would repeat the message on stderr, where the Python warning already is.
-    if mf.verbose >= logger.WARN:
-        logger.flush(mf, "WARN: %s", message)
-    # Attribute the warning to the caller of PySCF, however deep PySCF's own stack is.
-    frame, stacklevel = sys._getframe(), 1
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
-        frame, stacklevel = frame.f_back, stacklevel + 1
-    warnings.warn(message, category, stacklevel=stacklevel)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 
 _LEARNED = re.compile(r"ml(\+refine)?(?::(.+))?", re.IGNORECASE | re.DOTALL)
 _REFINED = re.compile(r"(.+)\+refine", re.IGNORECASE | re.DOTALL)
-# PySCF's keys that can be refined; those that begin with "chk" read a checkpoint file.
+# PySCF's keys that can be refined.
 _PYSCF = ("minao", "atom", "huckel", "mod_huckel", "sap", "vsap", "1e", "hcore", "chkfile")
 KNOWN = "'ml', 'ml:<model name or path>', 'ml+refine', 'ml+refine:<model name or path>', and any of PySCF's keys " \
-        "with '+refine', as 'minao+refine'"
+        f"with '+refine', as 'minao+refine'; PySCF's keys are {', '.join(_PYSCF)}"
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class GuessKey:
             return None
         if learned := _LEARNED.fullmatch(key):
             return cls(learned[2] or "default", refined=bool(learned[1]))
-        if refined := _REFINED.fullmatch(key):
-            if refined[1].lower() in _PYSCF:
-                return cls(plain=refined[1], refined=True)
-            raise ValueError(f"init_guess = {key!r}: PySCF has no guess {refined[1]!r}; it has {', '.join(_PYSCF)}")
-        if key.lower().startswith("ml") or "+ref" in key.lower():
+        refined = _REFINED.fullmatch(key)
+        # All that begins with "chk" makes PySCF read the checkpoint file.
+        if refined and (refined[1].lower() in _PYSCF or refined[1].lower().startswith("chk")):
+            return cls(plain=refined[1], refined=True)
+        if refined or key.lower().startswith("ml") or "+ref" in key.lower():
             raise ValueError(f"init_guess = {key!r} is no key of pyscf_mlguess; there are {KNOWN}")
         return None
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import numpy as np
 from pyscf import gto
+from pyscf.lib import logger
 from pyscf.scf import hf, uhf
 from scipy.spatial import cKDTree
 
@@ -20,6 +25,9 @@ SUPPORTED_CLASSES = (
 # Real atoms closer than this (angstrom) are a mistake in the input: the shortest bond, H2, is 0.74.
 SHORTEST_DISTANCE = 0.1
 _LISTED = 3
+# Their frames are not where a user would look for the cause of a warning.
+_PACKAGES = {"pyscf", "gpu4pyscf", "pyscf_mlguess"}
+_Result = TypeVar("_Result")
 
 
 class GuessRefused(UserWarning):
@@ -50,6 +58,52 @@ def numerical_errors_refused() -> Iterator[None]:
         if isinstance(error, Refusal) or "infs or NaNs" not in str(error):
             raise
         raise Refusal(f"a step of the guess failed numerically ({error})") from error
+
+
+class Attempts:
+    """Steps that must never end the user's SCF: what one of them is refused or fails at is left out, and told once.
+
+    A context; at its end stand one Python warning, ``GuessRefused`` or ``GuessFailed``, and one line in PySCF's log.
+    mf: the user's SCF object, of PySCF or gpu4pyscf.  what: whose steps they are, in words for the user.
+    """
+
+    def __init__(self, mf, what: str):
+        self._mf, self._what = mf, what
+        self._left_out: list[str] = []
+        self._category: type[GuessRefused] = GuessRefused
+
+    def __call__(self, instead: str, step: Callable[[], _Result]) -> _Result | None:
+        """What ``step`` returns; None where it is refused or fails, and ``instead`` takes its place."""
+        try:
+            with numerical_errors_refused():
+                return step()
+        except Refusal as refusal:
+            # The text alone: a traceback would keep the arrays of the refused guess alive.
+            self._left_out.append(f"refused, falling back to {instead}: {refusal}")
+        except Exception as error:
+            logger.debug(self._mf, "%s", traceback.format_exc())
+            self._left_out.append(f"failed, falling back to {instead}: {type(error).__name__}: {error}; "
+                                  "this is an error in pyscf_mlguess, please report it")
+            self._category = GuessFailed
+        return None
+
+    def __enter__(self) -> "Attempts":
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None and self._left_out:
+            _tell(self._mf, f"{self._what} {'; '.join(self._left_out)}", self._category)
+
+
+def _tell(mf, message: str, category: type[Warning]) -> None:
+    # logger.warn would repeat the message on stderr, where the Python warning already is.
+    if mf.verbose >= logger.WARN:
+        logger.flush(mf, "WARN: %s", message)
+    # Attribute the warning to the caller of PySCF, however deep PySCF's own stack is.
+    frame, stacklevel = sys._getframe(), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _PACKAGES:
+        frame, stacklevel = frame.f_back, stacklevel + 1
+    warnings.warn(message, category, stacklevel=stacklevel)
 
 
 def check_scf_class(mf: hf.SCF) -> None:

@@ -12,7 +12,7 @@ from pyscf_mlguess import hook
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.refinement import refined, unsolved
 from pyscf_mlguess.keys import GuessKey
-from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class, numerical_errors_refused
+from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
 MAX_ITERATIONS = 10
@@ -73,13 +73,11 @@ class TwoLevelDIIS(lib.diis.DIIS):
             plain = self._plain.update(s, d, f, mf, h1e, vhf, f_prev=f_prev, **kwargs)
         if self._off:
             return plain
-        try:
-            with stage("cheap"), numerical_errors_refused():
-                return self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf)
-        except Refusal as refusal:
-            logger.warn(mf, "two-level SCF: %s; plain DIIS from here", refusal)
-        mf._anderson, self._off = None, True
-        return plain
+        with Attempts(mf, "two-level SCF") as attempt, stage("cheap"):
+            fock = attempt("plain DIIS", lambda: self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf))
+        if fock is None:
+            mf._anderson, self._off = None, True
+        return plain if fock is None else fock
 
     def _next(self, d, f, plain, mf, h1e, vhf):
         anderson = mf._anderson = mf._anderson or cheap_scf(mf)
@@ -143,8 +141,8 @@ class TwoLevelSCF:
     # The cheap problem and what it has learned, while the SCF runs.
     _anderson = None
     _running = False
-    # Why there is no cheap problem for this molecule, once that is known.
-    _unserved = None
+    # Whether it is known that there is no cheap problem for this molecule.
+    _unserved = False
 
     def __init__(self, mf):
         self.__dict__.update(mf.__dict__)
@@ -158,7 +156,7 @@ class TwoLevelSCF:
 
     def __reduce__(self):
         # The class is made at run time and has no name to be found by.
-        return two_level, (self.undo_two_level(),)
+        return _restored, (self.undo_two_level(),)
 
     def to_gpu(self, *args, **kwargs):
         """The object of gpu4pyscf without the two-level scheme, which works on the CPU."""
@@ -171,7 +169,7 @@ class TwoLevelSCF:
             start = vars(self).get("diis_start_cycle", super().diis_start_cycle)
             with lib.temporary_env(self, diis_start_cycle=start):
                 return super().scf(dm0, **kwargs)
-        self._running, self._unserved = True, None
+        self._running, self._unserved = True, False
         try:
             return super().scf(dm0, **kwargs)
         finally:
@@ -203,6 +201,13 @@ class TwoLevelSCF:
         return hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
 
 
+def _restored(plain):
+    try:
+        return two_level(plain)
+    except TypeError:  # what newton(), to_gks() and the like had made of it does not use the scheme
+        return plain
+
+
 def stays_out(mf: hf.SCF) -> str | None:
     """Why the two-level scheme would not pay for ``mf``; None where it does."""
     if hasattr(mf, "_numint") or getattr(mf, "with_df", None):
@@ -213,19 +218,20 @@ def stays_out(mf: hf.SCF) -> str | None:
 
 
 def cheap_scf(mf: hf.SCF) -> Anderson | None:
-    """The cheap problem of ``mf`` with an empty history; None, with one line in the log, where there is none."""
+    """The cheap problem of ``mf`` with an empty history; None, with one warning, where there is none."""
     if mf._unserved:
         return None
-    try:
-        # Conversions such as to_gks() keep the mixin.
-        check_scf_class(mf)
-        check_molecule(mf.mol)
-        with numerical_errors_refused():
-            return unsolved(mf)
-    except Refusal as refusal:
-        mf._unserved = str(refusal)
-        logger.warn(mf, "two-level SCF: %s; plain DIIS instead", refusal)
-    return None
+    with Attempts(mf, "two-level SCF") as attempt:
+        anderson = attempt("plain DIIS", lambda: _cheap_scf(mf))
+    mf._unserved = anderson is None
+    return anderson
+
+
+def _cheap_scf(mf):
+    # Conversions such as to_gks() keep the mixin.
+    check_scf_class(mf)
+    check_molecule(mf.mol)
+    return unsolved(mf)
 
 
 def _same(dm, d):

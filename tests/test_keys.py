@@ -1,0 +1,78 @@
+"""The values of ``mf.init_guess`` that are ours, and slips of the pen, which must not end in a silent minao."""
+
+import numpy as np
+import pytest
+from conftest import WATER
+from pyscf import gto, scf
+
+import pyscf_mlguess
+from pyscf_mlguess import hook, two_level
+from pyscf_mlguess.keys import GuessKey
+
+OURS = {
+    "ml": GuessKey("default"),
+    "ML": GuessKey("default"),
+    "ml:linear-ace-3": GuessKey("linear-ace-3"),
+    "Ml:/Some/Path.safetensors": GuessKey("/Some/Path.safetensors"),
+    "ml:C:/a+refine": GuessKey("C:/a+refine"),
+    "ml+refine": GuessKey("default", refined=True),
+    "ML+Refine:x": GuessKey("x", refined=True),
+    "ml+refine:/a:b+refine": GuessKey("/a:b+refine", refined=True),
+    "minao+refine": GuessKey(plain="minao", refined=True),
+    "SAP+Refine": GuessKey(plain="SAP", refined=True),
+    "chk+refine": GuessKey(plain="chk", refined=True),
+}
+SLIPS = ["ml+refined", "ml+", "ml:", "ml+refine:", "mlx", "ml_refine", "ml refine", "ml+refine+refine", "mlx+refine",
+         "minao+refined", "minao+ref", "mianao+refine", "+refine", "nonsense+refine"]
+THEIRS = ["minao", "MINAO", "atom", "huckel", "mod_huckel", "1e", "hcore", "sap"]
+
+
+@pytest.fixture
+def water():
+    return gto.M(atom=WATER, basis="sto-3g", verbose=0)
+
+
+@pytest.mark.parametrize("key", OURS)
+def test_a_key_is_taken_apart(key):
+    assert GuessKey.parse(key) == OURS[key]
+    assert GuessKey.parse(key).is_learned == (OURS[key].model is not None)
+
+
+def test_refinement_is_added_once():
+    assert GuessKey.parse("ml:x").with_refinement() == GuessKey.parse("ml+refine:x")
+    assert GuessKey.parse("minao+refine").with_refinement() == GuessKey.parse("minao+refine")
+
+
+@pytest.mark.parametrize("key", [*THEIRS, "chkfile", "vsap", "nonsense", None, np.eye(2)], ids=str)
+def test_what_is_pyscf_s_is_left_to_it(key):
+    assert GuessKey.parse(key) is None
+
+
+@pytest.mark.parametrize("key", SLIPS)
+def test_a_slip_of_the_pen_is_an_error_that_lists_the_keys(key, water):
+    with pytest.raises(ValueError) as caught:
+        GuessKey.parse(key)
+    for expected in (f"init_guess = {key!r}", "'ml'", "'ml:<model name or path>'", "'ml+refine'", "'minao+refine'",
+                     "minao, atom, huckel"):
+        assert expected in str(caught.value)
+    for mf in (scf.RHF(water), two_level(scf.RHF(water))):
+        mf.init_guess = key
+        with pytest.raises(ValueError, match="is no key of pyscf_mlguess"):
+            mf.kernel()
+
+
+@pytest.mark.parametrize("key", THEIRS)
+def test_pyscf_s_keys_give_pyscf_s_matrices(key, water):
+    mf = scf.RHF(water)
+    dm = mf.get_init_guess(water, key)
+    hook.unregister()
+    try:
+        np.testing.assert_array_equal(dm, mf.get_init_guess(water, key))
+    finally:
+        hook.register()
+
+
+@pytest.mark.parametrize("key", ["minao", "minao+refine", "1e", "mlx", "ml:", None])
+def test_the_function_takes_learned_keys_alone(key, water):
+    with pytest.raises(ValueError, match="ml"):
+        pyscf_mlguess.guess(scf.RHF(water), key)
