@@ -25,8 +25,6 @@ class ScfCopy:
         self._scf.verbose, self._scf.chkfile, self._scf.callback = 0, None, None
         # PySCF's copies are shallow, and get_occ notes the gap there.
         self._scf.scf_summary = {}
-        # PySCF's copies are shallow, and get_occ notes the gap there.
-        self._scf.scf_summary = {}
         self.hcore, self.ovlp = np.asarray(self.mf.get_hcore()), np.asarray(self.mf.get_ovlp())
         self.restricted_open = isinstance(self.mf, rohf.ROHF)
 
