@@ -105,7 +105,7 @@ def test_metrics_resume_and_leave_nothing_half_written(labels, tmp_path):
     prepare_metrics(labels, tmp_path, jobs=1, progress=False)
     assert kept.stat().st_mtime_ns == before
     target = read_target(tmp_path, labels[1])
-    assert target.metric == pytest.approx(target.metric.T, abs=0) and target.smiles == "O"
+    assert target.metric == pytest.approx(target.metric.T, abs=0) and target.label.smiles == "O"
     auxmol = auxiliary_mole(molecule_of(labels[1]).mol("def2-svp"))
     assert target.difference["hf/def2-svp"] + free_atom_coefficients(auxmol) == pytest.approx(
         labels[1].coefficients["hf/def2-svp"], abs=1e-6)

@@ -24,8 +24,8 @@ def load_targets(cache: str | Path, labels: list[Label], progress: bool = True) 
     for label in tqdm(labels, desc="reading metrics", disable=not progress):
         target = read_target(cache, label)
         free = target.difference[str(BASE)]
-        coulomb = base_auxiliary_mole(target).intor("int2c2e", hermi=1)
-        weight = _SMALL_WEIGHT if np.count_nonzero(target.numbers > 1) <= _SMALL else 1.0
+        coulomb = base_auxiliary_mole(label).intor("int2c2e", hermi=1)
+        weight = _SMALL_WEIGHT if np.count_nonzero(label.numbers > 1) <= _SMALL else 1.0
         target.metric *= weight / float(free @ target.metric @ free)
         target.metric += (weight * COULOMB_SHARE / float(free @ coulomb @ free) * coulomb).astype(np.float32)
         targets.append(target)
@@ -34,7 +34,8 @@ def load_targets(cache: str | Path, labels: list[Label], progress: bool = True) 
 
 def structures_of(targets: list[Target]) -> list[Structure]:
     """Atoms and charge of each target."""
-    return [Structure(t.numbers, t.positions, t.charge, np.arange(len(t.numbers))) for t in targets]
+    return [Structure(t.label.numbers, t.label.positions.astype(float), t.label.charge, np.arange(len(t.label.numbers)))
+            for t in targets]
 
 
 def make_problem(targets: list[Target], design: Design, level: str = str(BASE), relative_to: str = "") -> Problem:

@@ -44,11 +44,11 @@ class _Case:
     residual: np.ndarray
 
     def __post_init__(self):
-        self.auxmol = base_auxiliary_mole(self.target)
+        self.auxmol = base_auxiliary_mole(self.target.label)
         self.coulomb = self.auxmol.intor("int2c2e", hermi=1)
 
     def correction(self, response):
-        return response.correction(self.target.numbers, self.auxmol, self.residual, self.coulomb)
+        return response.correction(self.target.label.numbers, self.auxmol, self.residual, self.coulomb)
 
 
 def learn_responses(model: LinearDensity, labels: list[Label], targets: list[Target], jobs: int = 2,
@@ -123,15 +123,15 @@ def _design(cases):
 
     In double precision: with weights that differ so much, single precision does not converge.
     """
-    rows, places, offsets = {}, {}, [0]
+    rows, indices, offsets = {}, {}, [0]
     for case in cases:
         features = response_features(case.auxmol, case.residual, case.coulomb)
-        for number, layout, own in zip(case.target.numbers.tolist(), irrep_indices(case.auxmol), features):
+        for number, layout, own in zip(case.target.label.numbers.tolist(), irrep_indices(case.auxmol), features):
             for l, index in layout.items():
                 rows.setdefault((number, l), []).append(own[l].T)
-                places.setdefault((number, l), []).append(index.T + offsets[-1])
+                indices.setdefault((number, l), []).append(index.T + offsets[-1])
         offsets.append(offsets[-1] + case.auxmol.nao)
     matrices = {key: np.concatenate(parts) for key, parts in rows.items() if len(parts) >= _FEWEST_ATOMS}
     units = {key: np.sqrt((m**2).mean(axis=0) * m.shape[1]) + 1e-12 for key, m in matrices.items()}
     return Design({key: m / units[key] for key, m in matrices.items()},
-                  {key: np.stack(places[key]) for key in matrices}, np.array(offsets)), units
+                  {key: np.stack(indices[key]) for key in matrices}, np.array(offsets)), units

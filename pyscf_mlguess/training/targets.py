@@ -40,22 +40,19 @@ _KERNEL_THRESHOLD = 1e-7
 class Target:
     """What one molecule contributes to the loss.
 
+    label: the molecule, with its densities.
     difference: {level: (naux,)} fitted coefficients minus free atoms, PySCF's auxiliary order.
     metric: (naux, naux) float32, Q in Eh.
     """
 
-    name: str
-    smiles: str
-    charge: int
-    numbers: np.ndarray
-    positions: np.ndarray
+    label: Label
     difference: dict[str, np.ndarray]
     metric: np.ndarray
 
 
-def base_auxiliary_mole(entry) -> gto.Mole:
-    """The auxiliary molecule of a label or target at the level ``BASE``."""
-    return auxiliary_mole(molecule_of(entry).mol(BASE.basis))
+def base_auxiliary_mole(label: Label) -> gto.Mole:
+    """The auxiliary molecule of a label at the level ``BASE``."""
+    return auxiliary_mole(molecule_of(label).mol(BASE.basis))
 
 
 def metric_of(label: Label) -> np.ndarray:
@@ -148,5 +145,4 @@ def read_target(cache: str | Path, label: Label) -> Target:
         raise ValueError(f"{path}: a damaged metric ({error}); delete it and start again") from error
     free = free_atom_coefficients(base_auxiliary_mole(label))
     difference = {level: values - free for level, values in label.coefficients.items()}
-    return Target(label.name, label.smiles, label.charge, label.numbers, label.positions.astype(float),
-                  difference, metric + np.tril(metric, -1).T)
+    return Target(label, difference, metric + np.tril(metric, -1).T)

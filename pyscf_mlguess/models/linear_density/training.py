@@ -100,10 +100,11 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
         prepare_metrics(part, cache, jobs, progress)
     training, validation = (load_targets(cache, part, progress) for part in chosen.values())
     elements, left_out = _learned_elements(training, SIZES[size][0])
-    smiles = {target.smiles for target in training}
+    smiles = {target.label.smiles for target in training}
     unseen = _subset(smiles, min(UNSEEN, len(smiles) // 4))
-    first, ridge = _first_model([t for t in training if t.smiles not in unseen], validation, size, elements, progress)
-    held = [index for index, target in enumerate(training) if target.smiles in unseen]
+    seen = [target for target in training if target.label.smiles not in unseen]
+    first, ridge = _first_model(seen, validation, size, elements, progress)
+    held = [index for index, target in enumerate(training) if target.label.smiles in unseen]
     model = _model(first, {"name": "first", "auxbasis": AUXBASIS}, training)
     responses, losses = learn_responses(model, [chosen["train"][i] for i in held], [training[i] for i in held], jobs,
                                         progress)
@@ -128,13 +129,13 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
         "elements": sorted(fit.features),
         "levels": {"base": str(BASE)} | {axis: AXES[axis] for axis in fit.weights if axis != "base"},
         "basis": BASE.basis,
-        "charges": sorted({t.charge for t in training}),
+        "charges": sorted({t.label.charge for t in training}),
         "spins": SERVED_SPINS,
         "settings": settings_for_card(fit.settings),
         "training": {
             "labels": [Path(source).name for source in labels],
             "geometries": len(training),
-            "molecules": len({t.smiles for t in training}),
+            "molecules": len({t.label.smiles for t in training}),
             "geometries_of": {axis: sum(level in t.difference for t in training) for axis, level in AXES.items()},
             "validation_geometries": len(validation),
             "molecules_per_element": {str(z): n for z, n in sorted(_counts(training).items()) if z in fit.features},
@@ -150,7 +151,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     }
     # Validation molecules chose the ridge: a benchmark must not use them either.
     return save_model(_model(fit, card, training, responses), output,
-                      [molecule_key(t.smiles) for t in training + validation])
+                      [molecule_key(t.label.smiles) for t in training + validation])
 
 
 def _subset(smiles, count):
@@ -160,7 +161,7 @@ def _subset(smiles, count):
 
 def _learned_elements(training, settings):
     """Elements that the model learns, and of the others why they stay free atoms, {symbol: reason}."""
-    counts, molecules = _counts(training), len({t.smiles for t in training})
+    counts, molecules = _counts(training), len({t.label.smiles for t in training})
     needed = min(FEWEST_MOLECULES, math.ceil(FEWEST_SHARE * molecules))
     left_out = {}
     for element, count in sorted(counts.items()):
@@ -246,7 +247,7 @@ def _model(fit, card, targets, responses=()):
 
 def _counts(targets):
     """Molecules, not geometries, that hold each element."""
-    return Counter(z for z, _ in {(z, t.smiles) for t in targets for z in t.numbers.tolist()})
+    return Counter(z for z, _ in {(z, t.label.smiles) for t in targets for z in t.label.numbers.tolist()})
 
 
 def _ranges(targets, features, settings):
