@@ -50,7 +50,9 @@ _NUMERICAL = (np.linalg.LinAlgError, ArithmeticError, MemoryError)
 def numerical_errors_refused() -> Iterator[None]:
     """Turn what fails numerically in the block into a Refusal that names it; errors of other kinds pass."""
     try:
-        yield
+        # Underflow is harmless; numpy.seterr(all="raise") makes it an error like the others.
+        with np.errstate(under="ignore"):
+            yield
     except _NUMERICAL as error:
         raise Refusal(f"a step of the guess failed numerically ({type(error).__name__}: {error})") from error
     except ValueError as error:

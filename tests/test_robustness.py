@@ -192,6 +192,14 @@ def test_a_refusal_can_be_made_an_error(water, monkeypatch):
             kohn_sham(water).set(init_guess="ml").kernel()
 
 
+@pytest.mark.parametrize("key", ["ml", "ml+refine"])
+def test_underflow_is_no_error_whatever_numpy_was_told(key, water):
+    expected = np.asarray(kohn_sham(water).get_init_guess(key=key))
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error", GuessRefused)
+        assert np.abs(kohn_sham(water).get_init_guess(key=key) - expected).max() < 1e-4
+
+
 def test_an_error_of_pyscf_is_not_swallowed(water, monkeypatch):
     fault(monkeypatch, (scf.hf.SCF, "init_guess_by_minao"), WRONG["KeyError"])
     with pytest.raises(KeyError, match="Xx"):
