@@ -70,10 +70,26 @@ class AuxiliaryDensity:
 
 @dataclass(frozen=True)
 class _MatrixBlocks:
-    """basis: PySCF's name of the reference basis; an element without blocks is one that the model does not know."""
+    """A symmetric matrix in a reference basis, as blocks of atoms and pairs of atoms.
+
+    basis: PySCF's name of the reference basis, whose core potentials go with it.
+    blocks: those of the real atoms; an element without blocks is one that the model does not know.
+    novelty: (natm,) how far each atom's features lie outside the training range (1: at its edge).
+    """
 
     basis: str
     blocks: Blocks
+    novelty: np.ndarray
+
+    def atoms_not_finite(self) -> list[int]:
+        """As ``Prediction`` says; of a pair, both atoms."""
+        sites, found = self.blocks.sites, set()
+        for element, block in self.blocks.onsite.items():
+            found.update(sites.atoms[element][_not_finite(block)].tolist())
+        for species, block in self.blocks.pairs.items():
+            which = sites.species_pairs[species][_not_finite(block)]
+            found.update(sites.pairs.first[which].tolist(), sites.pairs.second[which].tolist())
+        return sorted(found)
 
     def assemble(self, mol: gto.Mole) -> np.ndarray:
         """The matrix in the order of ``mol``, (nao, nao) float64, zero where there is no block.
@@ -91,3 +107,7 @@ class DensityBlocks(_MatrixBlocks):
 @dataclass(frozen=True)
 class FockBlocks(_MatrixBlocks):
     """A Fock matrix in the reference basis as it is, not orthonormalised, in Eh."""
+
+
+def _not_finite(blocks: np.ndarray) -> np.ndarray:
+    return ~np.isfinite(blocks).all(axis=(1, 2))

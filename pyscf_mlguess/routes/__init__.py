@@ -9,13 +9,18 @@ from pyscf.scf import hf
 
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.models.response import Response
-from pyscf_mlguess.predictions import AuxiliaryDensity, Prediction
+from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks, Prediction
 from pyscf_mlguess.refusal import Refusal
-from pyscf_mlguess.routes import auxiliary_density
+from pyscf_mlguess.routes import auxiliary_density, fock_matrix
+from pyscf_mlguess.routes import density_matrix as natural_orbitals
 from pyscf_mlguess.routes.report import Report
 
 # From the type of a prediction to its route; all have the signature of ``density_matrix``.
-ROUTES = {AuxiliaryDensity: auxiliary_density.density_matrix}
+ROUTES = {
+    AuxiliaryDensity: auxiliary_density.density_matrix,
+    DensityBlocks: natural_orbitals.density_matrix,
+    FockBlocks: fock_matrix.density_matrix,
+}
 
 
 def density_matrix(mf: hf.SCF, prediction: Prediction, responses: Sequence[Response] = (),

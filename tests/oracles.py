@@ -1,0 +1,71 @@
+"""Predictions that a perfect model would make: blocks of converged density and Fock matrices."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from conftest import WATER
+from pyscf import gto, scf
+
+from pyscf_mlguess.blocks import Blocks
+from pyscf_mlguess.predictions import DensityBlocks, FockBlocks
+
+KINDS = [DensityBlocks, FockBlocks]
+
+
+def molecule(atom=WATER, basis="def2-svp", **kwargs):
+    return gto.M(atom=atom, basis=basis, verbose=0, **kwargs)
+
+
+def overlap_root(mol):
+    values, vectors = np.linalg.eigh(mol.intor_symmetric("int1e_ovlp"))
+    return (vectors * np.sqrt(values)) @ vectors.T
+
+
+def density_blocks(mol, dm, basis="def2-svp"):
+    """Of a density matrix in the reference basis, which is that of ``mol``: (nao, nao) or (2, nao, nao)."""
+    dm, root = np.asarray(dm), overlap_root(mol)
+    return blocks_of(DensityBlocks, mol, root @ (dm if dm.ndim == 2 else dm.sum(axis=0)) @ root, basis)
+
+
+def fock_blocks(mol, fock, basis="def2-svp"):
+    """Of a Fock matrix in the reference basis; of two of them, their mean."""
+    fock = np.asarray(fock)
+    return blocks_of(FockBlocks, mol, fock if fock.ndim == 2 else fock.mean(axis=0), basis)
+
+
+def blocks_of(kind, mol, matrix, basis="def2-svp"):
+    return kind(basis, Blocks.split((matrix + matrix.T) / 2, mol, np.inf), np.zeros(mol.natm))
+
+
+def converged(mf):
+    """``mf`` converged so far that its density and Fock matrix commute to 1e-9."""
+    mf.conv_tol, mf.conv_tol_grad = 1e-13, 1e-9
+    return mf.run()
+
+
+def oracle(kind, mf, basis="def2-svp"):
+    """What a perfect model predicts of a converged SCF object."""
+    return (density_blocks(mf.mol, mf.make_rdm1(), basis) if kind is DensityBlocks
+            else fock_blocks(mf.mol, mf.get_fock(), basis))
+
+
+@lru_cache(maxsize=None)
+def solution(atoms=WATER, kind=scf.RHF, spin=0, potentials=()):
+    """A converged SCF object in the reference basis, shared by the tests."""
+    return converged(kind(molecule(atoms, spin=spin, ecp=dict(potentials))))
+
+
+def spins(dm):
+    """Density matrix of each spin; of a closed shell, one of both."""
+    return [np.asarray(dm) / 2] if np.ndim(dm) == 2 else np.asarray(dm)
+
+
+def check_determinant(mf, dm):
+    """Electron counts and idempotency of both spins, and tags that are true."""
+    ovlp = mf.get_ovlp()
+    assert dm.shape == mf.get_init_guess(key="minao").shape
+    assert [np.trace(d @ ovlp) for d in spins(dm)] == pytest.approx(list(mf.mol.nelec)[: len(spins(dm))], abs=1e-10)
+    for d in spins(dm):
+        assert d @ ovlp @ d == pytest.approx(d, abs=1e-10)
+    assert np.asarray(mf.make_rdm1(dm.mo_coeff, dm.mo_occ)) == pytest.approx(np.asarray(dm), abs=1e-12)
