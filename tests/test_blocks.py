@@ -238,14 +238,14 @@ def test_a_density_matrix_has_pseudotensors(formamide, basis):
 def test_predictions_assemble_the_matrix(kind, formamide, basis):
     matrix = scf.hf.get_hcore(formamide)
     blocks = basis.uncouple(coupled(basis, formamide, matrix))
-    prediction = kind(BASIS, blocks)
+    prediction = kind(BASIS, blocks, np.zeros(6))
     assert prediction.assemble(formamide) == pytest.approx(matrix, abs=1e-11)
     # What the model does not know is zero.
     onsite = {element: block for element, block in blocks.onsite.items() if element != 8}
     between = {species: block for species, block in blocks.pairs.items() if 8 not in species}
     known = np.ones(formamide.nao, bool)
     known[slice(*formamide.aoslice_by_atom()[1, 2:])] = False
-    found = kind(BASIS, Blocks(blocks.sites, onsite, between)).assemble(formamide)
+    found = kind(BASIS, Blocks(blocks.sites, onsite, between), np.zeros(6)).assemble(formamide)
     assert found == pytest.approx(matrix * np.outer(known, known), abs=1e-11)
     with pytest.raises(ValueError, match="of H have shape .* the molecule needs"):
         prediction.assemble(gto.M(atom=formamide._atom, unit="Bohr", basis="sto-3g", verbose=0))

@@ -16,15 +16,13 @@ from pyscf_mlguess.models import CHECKPOINTS, load_model  # noqa: E402
 
 SHIPPED = "linear-ace-3"
 ARCHIVED = f"{SHIPPED}.format3.json"
-UNNOTICED = pytest.mark.xfail(strict=True, reason="from_tensors does not miss them")
 
 
 class TestLinearDensity(FamilyTests):
     family = "linear-density"
     # The weights of format 3 are those that ship with a card of format 4.
     archived = {ARCHIVED: CHECKPOINTS / f"{SHIPPED}.safetensors"}
-    tensor_kinds = ("singles", "pairs", "range", "unit", pytest.param("coupling", marks=UNNOTICED),
-                    pytest.param("weights", marks=UNNOTICED))
+    tensor_kinds = ("singles", "pairs", "range", "unit", "coupling", "weights")
     optional_tensors = {"response"}
 
     @pytest.fixture

@@ -24,8 +24,8 @@ _DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "minao+refine", "ml", "ml
 def bench(
     context: typer.Context,
     suite: Annotated[Optional[str], typer.Option(
-        help="quick (12 CPU minutes), standard (the tables of RESULTS.md, an hour of one core), times (two hours of two "
-             "quiet cores) or full (days). Default: quick, unless --molecules is given.")] = None,
+        help="quick (12 CPU minutes), standard (the tables of RESULTS.md, an hour of one core), times (two hours of "
+             "two quiet cores) or full (days). Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,
     model: Annotated[Optional[list[str]], typer.Option(

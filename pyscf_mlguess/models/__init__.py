@@ -106,7 +106,8 @@ def read_card(path: Path) -> dict:
     if not isinstance(card, dict):
         raise ModelError(f"{card_path} holds no JSON object")
     _require(card, {"format", "family", "sha256"}, card_path)
-    name = _FORMER_NAMES.get(card["family"], card["family"])
+    name = str(card["family"])
+    name = _FORMER_NAMES.get(name, name)
     if name not in FAMILIES:
         raise ModelError(f"{card_path}: the family {card['family']!r} is not known to this version "
                          f"(families: {', '.join(FAMILIES)})")

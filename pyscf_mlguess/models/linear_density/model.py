@@ -137,6 +137,9 @@ class LinearDensity:
             if name.startswith("response/") and not name.endswith("/factor"):
                 step, element, l = map(int, name.split("/")[1:])
                 responses[step].matrices[element, l] = array
+        for kind, found in (("coupling", couplings), ("weights/base", weights["base"])):
+            if not found:
+                raise KeyError(kind)
         return cls(card, settings, features, ranges, weights, tuple(responses[step] for step in sorted(responses)))
 
     @staticmethod

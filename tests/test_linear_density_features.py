@@ -9,9 +9,10 @@ from pyscf import gto
 from scipy.spatial.transform import Rotation
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mole
+from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.linear_density.design import fit_all_features
 from pyscf_mlguess.models.linear_density.features import AceSettings, neighbour_density
-from pyscf_mlguess.models.linear_density.model import LinearAce, Range, settings_for_card
+from pyscf_mlguess.models.linear_density.model import LinearDensity, Range, settings_for_card
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 
@@ -37,13 +38,14 @@ def model():
     ranges = {element: Range(np.ones(f.settings.leading_singles), 1.0) for element, f in features.items()}
     for element, own in features.items():
         ranges[element] = Range(np.ones(len(own.singles[0].matrix) + len(own.pairs[0].matrix)), 1.0)
-    card = {"name": "random", "family": "linear-ace", "format": 2, "auxbasis": AUXBASIS, "elements": sorted(features),
-            "levels": dict.fromkeys(weights, ""), "settings": settings_for_card(SETTINGS)}
-    return LinearAce(card, SETTINGS, features, ranges, weights)
+    card = {"name": "random", "family": "linear-density", "format": 4, "auxbasis": AUXBASIS,
+            "elements": sorted(features), "levels": dict.fromkeys(weights, ""), "settings": settings_for_card(SETTINGS)}
+    return LinearDensity(card, SETTINGS, features, ranges, weights)
 
 
-def coefficients(model, mol, exact_exchange=0.2):
-    return model.predict(Structure.from_mol(mol), exact_exchange, 0.3).assemble(auxiliary_mole(mol))
+def coefficients(model, mol):
+    level = LevelOfTheory(0.2, 0.2, triple_zeta=0.3)
+    return model.predict(Structure.from_mol(mol), level).assemble(auxiliary_mole(mol))
 
 
 def moved(mol, positions):
@@ -67,7 +69,7 @@ def test_any_cluster_rotates(model, seed):
     natm = int(rng.integers(2, 9))
     numbers, positions = rng.choice([1, 6, 7, 8], natm), rng.normal(scale=3.0, size=(natm, 3))
     matrix = Rotation.random(random_state=seed).as_matrix()
-    first, second = (model.predict(Structure(numbers, r, 1, np.arange(natm)), 0.5)
+    first, second = (model.predict(Structure(numbers, r, 1, np.arange(natm)), LevelOfTheory(0.5, 0.5))
                      for r in (positions, positions @ matrix.T))
     mol = gto.M(atom=list(zip(map(int, numbers), positions)), unit="Bohr", basis="sto-3g", spin=None, verbose=0)
     auxmol = auxiliary_mole(mol)
@@ -103,7 +105,7 @@ def test_tensors_and_back(model, formamide):
     tensors = model.tensors()
     # A file keeps no order.
     shuffled = {name: tensors[name] for name in np.random.default_rng(1).permutation(list(tensors))}
-    back = LinearAce.from_tensors(model.card, shuffled)
+    back = LinearDensity.from_tensors(model.card, shuffled)
     first, second = coefficients(model, formamide), coefficients(back, formamide)
     # Stored in single precision.
     assert second == pytest.approx(first, abs=1e-5 * np.abs(first).max())
