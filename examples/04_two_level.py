@@ -1,4 +1,4 @@
-"""Half the cycles with a refined guess, a fifth with the two-level SCF: same energy, same object."""
+"""Half the cycles with a refined guess, a fifth with the two-level SCF; energies are compared."""
 
 from pyscf import dft, gto
 

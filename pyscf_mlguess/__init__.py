@@ -41,7 +41,7 @@ def refine(mf, dm):
 
 
 def two_level(mf):
-    """``mf`` as a two-level SCF, done in two or three cycles: see ``pyscf_mlguess.two_level_scf.two_level``."""
+    """``mf`` as a two-level SCF, mostly done in two cycles: see ``pyscf_mlguess.two_level_scf.two_level``."""
     from pyscf_mlguess import two_level_scf
 
     return two_level_scf.two_level(mf)

@@ -27,7 +27,9 @@ _SAME = 1e-6
 
 
 def two_level(mf: hf.SCF) -> hf.SCF:
-    """``mf`` as a two-level SCF: same energy and state in two or three cycles; ``undo_two_level()`` is the way back.
+    """``mf`` as a two-level SCF, mostly done in two cycles; ``undo_two_level()`` is the way back.
+
+    Its solution is one of ``mf``'s own equations; where these have several, it need not be the one that minao finds.
 
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object of PySCF, also with density fitting, symmetry, smearing, X2C,
         solvent or QM/MM.
