@@ -31,14 +31,14 @@ def test_the_full_suite_covers_what_users_run():
 
 def test_the_standard_suite_holds_the_tables_of_the_results():
     tables = {(batch.set, batch.protocol.xc, batch.protocol.basis): batch for batch in batches("standard")}
-    assert len(tables) == len(list(batches("standard"))) == 11
+    assert len(tables) == len(list(batches("standard"))) == 10
     assert {xc for name, xc, _ in tables if name == "qm9_size"} == {"pbe", "b3lyp", "hf", "r2scan", "camb3lyp"}
     assert set(tables["qm9_size", "pbe", "def2-svp"].guesses) == {
         "minao", "pre-scf", "minao+refine", "ml-density", "ml", "ml+refine", "two-level:minao", "two-level:ml",
         "exact-fit"}
-    numbers = {name: len(tables[name, "pbe", "def2-svp"].molecules)
-               for name in ("transition_metals", "ions", "distorted", "radicals", "drug_like")}
-    assert numbers == {"transition_metals": 11, "ions": 10, "distorted": 10, "radicals": 10, "drug_like": 3}
+    # One molecule is an anecdote.
+    assert {len(batch.molecules) for (name, *_), batch in tables.items() if name != "transition_metals"} == {10}
+    assert len(tables["transition_metals", "pbe", "def2-svp"].molecules) == 11
 
 
 @pytest.mark.parametrize("suite", ["standard", "times", "full"])

@@ -140,7 +140,7 @@ def test_workers_out_of_reach(tmp_path, monkeypatch):
     monkeypatch.setattr(workers.shutil, "which", lambda _: None)
     error("sbatch", options=("--slurm", 1))
     monkeypatch.setitem(sys.modules, "dask_jobqueue", None)
-    error("pyscf-mlguess[cluster]", options=("--slurm", 1))
+    error("the extra 'cluster', pip install '.[cluster]'", options=("--slurm", 1))
     assert [path.name for path in tmp_path.iterdir()] == ["water.xyz"]
 
 

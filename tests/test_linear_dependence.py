@@ -6,7 +6,7 @@ from conftest import WATER
 from pyscf import df, dft, gto, scf
 
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.density_fitting.fitting import DensityFitting, convert
+from pyscf_mlguess.density_fitting.fitting import DensityFitting, refit
 from pyscf_mlguess.density_fitting.metric import Metric
 from pyscf_mlguess.density_fitting.tensor import FittedTensor
 
@@ -93,7 +93,7 @@ def test_fitted_densities_are_the_same(auxmol, water):
     assert fitting.charges @ density == pytest.approx(electrons, abs=1e-8)
     assert fitting.contract(density) == pytest.approx(single.contract(single.fit(dm)), abs=tolerance)
     # There and back into functions without the dependence.
-    there = convert(single.auxmol, fitting.auxmol, fitting.metric) @ single.fit(dm)
+    there = refit(single.fit(dm), single.auxmol, fitting.auxmol, fitting.metric)
     assert fitting.contract(there) == pytest.approx(single.contract(single.fit(dm)), abs=1e-6)
 
 
