@@ -6,6 +6,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from pyscf.scf import atom_hf, hf
 
@@ -71,10 +72,15 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
         cheap = anderson.problem if anderson else None
         dm = attempt("minao", lambda: pipeline.initial_density_matrix(cpu, model, cheap=cheap))
     learned = dm is not None
-    dm = dm if learned else pyscf_guess(plain)
+    if not learned:
+        dm = pyscf_guess(plain)
     if anderson:
+        def of_pyscf(key):
+            return pyscf_guess(key) if cpu is mf else pyscf_guess(key).get()
+
         start = dm if learned or cpu is mf else dm.get()
-        better = attempt("the unrefined guess", lambda: refined(anderson, start))
+        otherwise = partial(of_pyscf, "minao") if learned else None
+        better = attempt("the unrefined guess", lambda: refined(anderson, start, otherwise))
         learned, dm = learned or better is not None, dm if better is None else better
     return _to_gpu(dm) if learned and cpu is not mf else dm
 

@@ -68,6 +68,10 @@ class Anderson:
     def __post_init__(self):
         self.correction = self.correction or Correction(self.problem)
 
+    def restart(self) -> None:
+        """Forget all points and corrections."""
+        self.points, self.correction, self.problem.precise = [], Correction(self.problem), False
+
     def start(self, state: State) -> Point:
         """Begin at any density matrix: with the Fock matrix nearest to its own that gives it back.
 

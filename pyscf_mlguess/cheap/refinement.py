@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from pyscf.lib import logger
 from pyscf.scf import hf, rohf
@@ -43,13 +45,22 @@ def unsolved(mf: hf.SCF) -> Anderson:
         return Anderson(CheapProblem(mf))
 
 
-def refined(anderson: Anderson, dm: np.ndarray) -> np.ndarray:
-    """``refine`` with a cheap problem that the caller goes on using."""
+def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+    """``refine`` with a cheap problem that the caller goes on using.
+
+    otherwise: another density matrix to begin with where the iterations from ``dm`` get stuck.
+    """
     with stage("cheap"):
-        return _refined(anderson, dm)
+        dm, gradient = _refined(anderson, dm)
+        if otherwise is None or gradient < _COARSE_TOLERANCE:
+            return dm
+        anderson.restart()
+        again, lower = _refined(anderson, otherwise())
+        return again if lower < gradient else dm
 
 
 def _refined(anderson, dm):
+    """The density matrix of the smallest gradient met, and that gradient (Eh)."""
     problem = anderson.problem
     before = problem.iterations
     start = anderson.start(problem.state_of(dm))
@@ -64,6 +75,7 @@ def _refined(anderson, dm):
     best = min(anderson.best(), start, key=anderson.gradient)
     iterations = problem.iterations - before
     count("cheap_iterations", iterations)
+    gradient = anderson.gradient(best)
     logger.info(problem.mf, "Initial guess refined in %d cheap iterations from |g| = %.1e to %.1e.%s", iterations,
-                anderson.gradient(start), anderson.gradient(best), "".join(f"  {note}." for note in problem.notes))
-    return best.state.dm
+                anderson.gradient(start), gradient, "".join(f"  {note}." for note in problem.notes))
+    return best.state.dm, gradient
