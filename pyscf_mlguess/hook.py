@@ -6,7 +6,6 @@ import functools
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
 
 from pyscf.scf import atom_hf, hf
 
@@ -75,11 +74,7 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
     if not learned:
         dm = pyscf_guess(plain)
     if anderson:
-        def of_pyscf(key):
-            return pyscf_guess(key) if cpu is mf else pyscf_guess(key).get()
-
-        start = dm if learned or cpu is mf else dm.get()
-        otherwise = partial(of_pyscf, "minao") if learned else None
+        start, otherwise = _to_numpy(dm), (lambda: _to_numpy(pyscf_guess("minao"))) if learned else None
         better = attempt("the unrefined guess", lambda: refined(anderson, start, otherwise))
         learned, dm = learned or better is not None, dm if better is None else better
     return _to_gpu(dm) if learned and cpu is not mf else dm
@@ -120,6 +115,10 @@ def _with_ml_key(original: Callable) -> Callable:
 
     setattr(get_init_guess, _ORIGINAL, original)
     return get_init_guess
+
+
+def _to_numpy(dm):
+    return dm.get() if hasattr(dm, "get") else dm  # cupy's way
 
 
 def _to_gpu(dm):

@@ -198,7 +198,9 @@ class TwoLevelSCF:
         if self._anderson is None:
             return pyscf_guess(key)
         if not isinstance(key, str):
-            return refined(self._anderson, pyscf_guess(key))
+            with Attempts(self, "two-level SCF") as attempt:
+                better = attempt("the unrefined density matrix", lambda: refined(self._anderson, key))
+            return key if better is None else better
         wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
         return hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
 

@@ -218,3 +218,14 @@ def test_semi_numerical_exchange(make, key, scheme):
         mf.set(init_guess=key).kernel()
     assert mf.converged and mf.e_tot == pytest.approx(plain.e_tot, abs=1e-8)
     assert mf.cycles < plain.cycles
+
+
+def test_a_density_matrix_as_the_guess_of_a_two_level_scf(water, monkeypatch):
+    """``mf.init_guess = dm`` is refined; what fails on the way leaves it as it is."""
+    plain = kohn_sham(water).run()
+    mf = two_level(kohn_sham(water))
+    mf.init_guess = np.asarray(mf.get_init_guess(key="minao"))
+    fault(monkeypatch, (CheapProblem, "fock"), np.linalg.LinAlgError("singular matrix"))
+    with pytest.warns(GuessRefused, match="unrefined density matrix.*LinAlgError: singular matrix"):
+        mf.run()
+    assert mf.converged and mf.e_tot == pytest.approx(plain.e_tot, abs=1e-8)
