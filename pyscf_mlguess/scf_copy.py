@@ -41,3 +41,13 @@ class ScfCopy:
     def density_matrix(self, coefficients: np.ndarray, occupations: np.ndarray) -> np.ndarray:
         """(nao, nao), or (2, nao, nao) for unrestricted and restricted open-shell objects, tagged with its orbitals."""
         return self._scf.make_rdm1(coefficients, occupations)
+
+    def entropy_energy(self) -> float:
+        """That of the occupations that ``orbitals`` found last."""
+        return entropy_energy(self._scf)
+
+
+def entropy_energy(mf: hf.SCF) -> float:
+    """-sigma S (Eh) of the fractional occupations of smearing; 0 without smearing."""
+    sigma, entropy = getattr(mf, "sigma", None), getattr(mf, "entropy", None)
+    return -sigma * entropy if sigma and entropy is not None else 0.0

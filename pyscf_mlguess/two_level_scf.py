@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import numpy as np
 from pyscf import lib
 from pyscf.lib import logger
@@ -11,6 +13,7 @@ from pyscf.soscf.newton_ah import _CIAH_SOSCF
 from pyscf_mlguess import hook
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.refinement import refined, unsolved
+from pyscf_mlguess.convergence import canonicalize, energy_error
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
@@ -27,14 +30,18 @@ _SAME = 1e-6
 
 
 def two_level(mf: hf.SCF) -> hf.SCF:
-    """``mf`` as a two-level SCF, mostly done in two cycles; ``undo_two_level()`` is the way back.
+    """``mf`` as a two-level SCF, mostly done in two Fock builds; ``undo_two_level()`` is the way back.
 
     Its solution is one of ``mf``'s own equations; where these have several, it need not be the one that minao finds.
 
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object of PySCF, also with density fitting, symmetry, smearing, X2C,
         solvent or QM/MM.
     Returns a new object of a derived class, like PySCF's ``density_fit()``; applied again it changes nothing.
-    Its kernel refines the initial guess, whatever the key; a density matrix handed to ``kernel`` is taken as it is.
+    Its kernel refines what it starts from, the guess of any key or a density matrix (``dm0``, a scanner's last step).
+    It stops when the orbital gradient is below ``conv_tol_grad`` and an estimate of the energy still to be gained
+    (then in ``energy_error``, Eh) below ``conv_tol``, mostly after two Fock builds; the orbitals become canonical by a
+    diagonalisation of the last Fock matrix instead of PySCF's extra build.  ``check_convergence`` and ``conv_check``
+    that the user sets are respected.
     Raises TypeError for other SCF classes and for second-order (newton) objects, which do not use DIIS.
     """
     if isinstance(mf, TwoLevelSCF):
@@ -60,9 +67,6 @@ class TwoLevelDIIS(lib.diis.DIIS):
         self._gradients = []
         self._handed = None
         self._off = False
-        if reason := stays_out(mf):
-            logger.note(mf, "two-level SCF stays out of the way: %s", reason)
-            self._off = True
 
     def update(self, s, d, f, mf, h1e=None, vhf=None, f_prev=None, **kwargs):
         """The Fock matrix to diagonalise next; arguments as PySCF's ``get_fock`` hands them over."""
@@ -78,7 +82,8 @@ class TwoLevelDIIS(lib.diis.DIIS):
         with Attempts(mf, "two-level SCF") as attempt, stage("cheap"):
             fock = attempt("plain DIIS", lambda: self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf))
         if fock is None:
-            mf._anderson, self._off = None, True
+            mf._give_up()
+            self._off = True
         return plain if fock is None else fock
 
     def _next(self, d, f, plain, mf, h1e, vhf):
@@ -100,7 +105,8 @@ class TwoLevelDIIS(lib.diis.DIIS):
         if self._stuck(gradient):
             logger.note(mf, "two-level SCF: the gradient no longer falls (|g| = %.1e), plain DIIS from here",
                         gradient)
-            mf._anderson, self._off = None, True
+            mf._give_up()
+            self._off = True
             return plain
         # Well below the SCF's own threshold: PySCF's last, undamped step may multiply what is left.
         least = _BELOW_THRESHOLD * (mf.conv_tol_grad or np.sqrt(mf.conv_tol))
@@ -134,14 +140,17 @@ class TwoLevelSCF:
     """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
 
     __name_mixin__ = "TwoLevel"
-    _keys = {"diis_start_cycle", "DIIS"}
+    _keys = {"diis_start_cycle", "DIIS", "energy_error"}
 
     # Set to another class, before or after, that one is used and the two-level scheme is not.
     DIIS = TwoLevelDIIS
     # The first step, too, is the two-level scheme's.
     diis_start_cycle = 0
-    # The cheap problem and what it has learned, while the SCF runs.
+    # Estimate (Eh) of what the energy of the last run may lack; None where no estimate was made.
+    energy_error = None
+    # The cheap problem and what it has learned, while the SCF runs; the last real Fock matrix when it is done.
     _anderson = None
+    _fock = None
     _running = False
     # Whether it is known that there is no cheap problem for this molecule.
     _unserved = False
@@ -152,7 +161,7 @@ class TwoLevelSCF:
     def undo_two_level(self) -> hf.SCF:
         """The same object without the two-level scheme."""
         plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
-        for name in ("_anderson", "_running", "_unserved"):
+        for name in ("_anderson", "_fock", "_running", "_unserved", "energy_error"):
             vars(plain).pop(name, None)
         return plain
 
@@ -166,18 +175,80 @@ class TwoLevelSCF:
         return self.undo_two_level().to_gpu(*args, **kwargs)
 
     def scf(self, dm0=None, **kwargs):
+        self.energy_error = self._fock = None
         if reason := self._replaced():
             logger.warn(self, "two-level SCF: not in use, %s", reason)
-            start = vars(self).get("diis_start_cycle", super().diis_start_cycle)
-            with lib.temporary_env(self, diis_start_cycle=start):
-                return super().scf(dm0, **kwargs)
+            return self._plain_scf(dm0, DIIS=self.DIIS, **kwargs)
+        if reason := stays_out(self):
+            logger.note(self, "two-level SCF stays out of the way: %s", reason)
+            return self._plain_scf(dm0, DIIS=super().DIIS, **kwargs)
+        own = vars(self)
+        judged = {"conv_check": own.get("conv_check", "post_kernel" in own),
+                  "check_convergence": self.check_convergence or self._is_converged}
         self._running, self._unserved = True, False
         try:
-            return super().scf(dm0, **kwargs)
+            if self.max_cycle > 0:
+                dm0 = self._refined_start(dm0)
+            with _attributes(self, judged):
+                return super().scf(dm0, **kwargs)
         finally:
-            self._running, self._anderson = False, None
+            self._running, self._anderson, self._fock = False, None, None
 
     kernel = lib.alias(scf, alias_name="kernel")
+
+    def _plain_scf(self, dm0, DIIS, **kwargs):
+        start = vars(self).get("diis_start_cycle", super().diis_start_cycle)
+        with _attributes(self, {"DIIS": DIIS, "diis_start_cycle": start}):
+            return super().scf(dm0, **kwargs)
+
+    def _refined_start(self, dm0):
+        """What was handed over, or what the last run left (a scanner's step), refined where that pays; or None."""
+        if dm0 is None and self.mo_coeff is not None and self.mo_occ is not None:
+            dm0 = self.make_rdm1()
+        if dm0 is None:
+            return None
+        self.build(self.mol)
+        self._anderson = cheap_scf(self)
+        return dm0 if self._anderson is None else self._refined(dm0)
+
+    def _refined(self, dm):
+        with Attempts(self, "two-level SCF") as attempt:
+            better = attempt("the unrefined density matrix and plain DIIS", lambda: refined(self._anderson, dm))
+        if better is None:
+            self._give_up()
+        return dm if better is None else better
+
+    def _give_up(self):
+        """Plain DIIS for the rest of the run."""
+        self._anderson, self._unserved = None, True
+
+    def _is_converged(self, envs):
+        """PySCF's ``check_convergence`` of one run.
+
+        The gradient as PySCF has it; the energy by what is left to be gained instead of what the last step has gained.
+        """
+        if envs["norm_gorb"] >= envs["conv_tol_grad"]:
+            return False
+        if self._anderson is not None:
+            with Attempts(self, "two-level SCF") as attempt:
+                self.energy_error = attempt("the change of the energy", lambda: energy_error(
+                    self._anderson.problem, envs["dm"], envs["fock"]))
+            if self.energy_error is not None:
+                logger.info(self, "two-level SCF: the energy is right to %.1e Eh", self.energy_error)
+                if self.energy_error < envs["conv_tol"]:
+                    return True
+        return abs(envs["e_tot"] - envs["last_hf_e"]) < envs["conv_tol"]
+
+    def post_kernel(self, envs):
+        if self._running and envs["scf_conv"] and not envs["conv_check"]:
+            # The orbitals so far are those of the matrix that was diagonalised, not of the last real one.
+            self._fock = envs["fock"]
+        return super().post_kernel(envs)
+
+    def _finalize(self):
+        if self._fock is not None:
+            canonicalize(self, self._fock)
+        return super()._finalize()
 
     def _replaced(self) -> str | None:
         """What the user has put in the scheme's place; None where it is in use."""
@@ -192,17 +263,34 @@ class TwoLevelSCF:
         def pyscf_guess(key):
             return super(TwoLevelSCF, self).get_init_guess(mol, key, **kwargs)
 
-        if not self._running or stays_out(self):
+        if not self._running:
             return pyscf_guess(key)
         self._anderson = cheap_scf(self)
         if self._anderson is None:
             return pyscf_guess(key)
         if not isinstance(key, str):
-            with Attempts(self, "two-level SCF") as attempt:
-                better = attempt("the unrefined density matrix", lambda: refined(self._anderson, key))
-            return key if better is None else better
+            return self._refined(key)
         wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
-        return hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
+        dm = hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
+        if not self._anderson.points:
+            self._give_up()
+        return dm
+
+
+@contextmanager
+def _attributes(mf, attributes):
+    """``attributes`` of ``mf`` for one run.
+
+    Those that were the class's before are the class's again afterwards, not ``mf``'s own as after ``lib.temporary_env``.
+    """
+    own = {name: vars(mf)[name] for name in attributes if name in vars(mf)}
+    vars(mf).update(attributes)
+    try:
+        yield
+    finally:
+        for name in attributes:
+            vars(mf).pop(name, None)
+        vars(mf).update(own)
 
 
 def _restored(plain):

@@ -10,6 +10,7 @@ from pyscf.scf import hf, rohf
 
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.cheap.soft_rotations import soft_rotation
 from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
@@ -29,7 +30,8 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
         need its tensor gets it here.  dm: (nao, nao) or (2, nao, nao).
     Returns the density matrix of the smallest orbital gradient met, ``dm`` itself included, in the same shape.
     No Fock matrix is built with the integrals or the grid of ``mf``.  Raises ValueError (Refusal) for
-    another SCF class, a molecule without a meaningful density, or a matrix of another shape.
+    another SCF class, a molecule without a meaningful density, a matrix of another shape, or orbitals at the
+    frontier that turn almost freely into each other (the open shell of an atom): the grid would choose for them.
     """
     check_scf_class(mf)
     check_molecule(mf.mol)
@@ -51,19 +53,25 @@ def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarr
     otherwise: another density matrix to begin with where the iterations from ``dm`` get stuck.
     """
     with stage("cheap"):
-        dm, gradient = _refined(anderson, dm)
-        if otherwise is None or gradient < _COARSE_TOLERANCE:
-            return dm
-        anderson.restart()
-        again, lower = _refined(anderson, otherwise())
-        return again if lower < gradient else dm
+        best, gradient = _refined(anderson, dm)
+        if otherwise is not None and gradient >= _COARSE_TOLERANCE:
+            anderson.restart()
+            again, lower = _refined(anderson, otherwise())
+            best = again if lower < gradient else best
+        if best.state.dm is not dm and (turning := soft_rotation(anderson.problem, best, anderson.corrected(best))):
+            anderson.restart()
+            raise Refusal(f"{turning}: where they end would be the coarse grid's choice")
+        return best.state.dm
 
 
 def _refined(anderson, dm):
-    """The density matrix of the smallest gradient met, and that gradient (Eh)."""
+    """The point of the smallest gradient met, and that gradient (Eh)."""
     problem = anderson.problem
     before = problem.iterations
     start = anderson.start(problem.state_of(dm))
+    if anderson.gradient(start) < (_COARSE_TOLERANCE if problem.semilocal else _TOLERANCE):
+        # A converged density matrix, say: the cheap problem cannot tell it from its own solution.
+        return start, anderson.gradient(start)
     if problem.semilocal:
         anderson.solve(_COARSE_TOLERANCE, MAX_ITERATIONS)
         state = anderson.best().state
@@ -78,4 +86,4 @@ def _refined(anderson, dm):
     gradient = anderson.gradient(best)
     logger.info(problem.mf, "Initial guess refined in %d cheap iterations from |g| = %.1e to %.1e.%s", iterations,
                 anderson.gradient(start), gradient, "".join(f"  {note}." for note in problem.notes))
-    return best.state.dm, gradient
+    return best, gradient

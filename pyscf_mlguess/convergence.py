@@ -1,0 +1,41 @@
+"""When an SCF is done: an upper bound, in practice, of the energy that is still to be gained, from one Fock matrix."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyscf.scf import chkfile, hf
+
+from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.scf_copy import entropy_energy
+
+# The second-order energy is that of orbitals that do not answer to their own change; the answer of the other electrons
+# has multiplied it by 0.1 to 4 on the molecules of `mlguess bench --suite convergence`.  Half of ten: see energy_error.
+_SAFETY = 5.0
+
+
+def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> float:
+    """How far (Eh) the energy of ``dm`` may be from the SCF's solution nearby.
+
+    dm: density matrix of PySCF's shapes; fock: its real Fock matrix, or that of every spin, as ``mf.get_fock`` gives it.
+    It is 5 |tr F (D' - D)|, D' the density matrix of the orbitals of F.  For small gradients and orbitals that are
+    filled or empty the trace is twice the second-order energy sum_ia 2 F_ia^2 / (e_a - e_i), so this is ten times that
+    energy; with fractional occupations that of the entropy is added.  It holds where orbitals do not turn almost
+    freely: ``cheap.refinement`` refuses such molecules.
+    """
+    spins = np.array([fock.focka, fock.fockb]) if problem.restricted_open else np.asarray(fock)
+    after = problem.state(np.asarray(fock), spins).dm
+    change = np.vdot(spins, np.asarray(after) - np.asarray(dm))
+    return _SAFETY * (abs(change) + abs(problem.scf.entropy_energy() - entropy_energy(problem.mf)))
+
+
+def canonicalize(mf: hf.SCF, fock: np.ndarray) -> None:
+    """Make ``mf``'s orbitals canonical for ``fock``, the Fock matrix of its density matrix, which stays as it is."""
+    occupations = np.asarray(mf.mo_occ)
+    whole = (0, 1, 2) if occupations.ndim == 1 else (0, 1)
+    if np.isin(occupations, whole).all():
+        mf.mo_energy, mf.mo_coeff = mf.canonicalize(mf.mo_coeff, mf.mo_occ, fock)
+    else:
+        # No two orbitals have the same occupation, and turning them would change the density matrix.
+        mf.mo_energy = np.einsum("...pi,...pq,...qi->...i", mf.mo_coeff, fock, mf.mo_coeff)
+    if mf.chkfile:
+        chkfile.dump_scf(mf.mol, mf.chkfile, mf.e_tot, mf.mo_energy, mf.mo_coeff, mf.mo_occ, overwrite_mol=False)
