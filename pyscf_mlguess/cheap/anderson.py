@@ -1,4 +1,4 @@
-"""Anderson mixing of the Fock matrix, with a history that stays exact when the cheap problem is corrected."""
+"""Anderson mixing of the Fock matrix, preconditioned, with a history that stays exact when the cheap problem is corrected."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pyscf_mlguess.cheap.dielectric import Dielectric
 from pyscf_mlguess.cheap.problem import CheapProblem, State
 
 SPACE = 10
 DAMPING = 0.3
+# Before the gradient, over the root of the number of electrons, is below this (Eh), orbitals tell the wrong screening.
+_SCREENED = 0.05
 # Iterations without a smaller gradient after which the best so far is handed over.
 _PATIENCE = 5
 
@@ -64,6 +67,7 @@ class Anderson:
     problem: CheapProblem
     correction: Correction = None
     points: list[Point] = field(default_factory=list)
+    dielectric: Dielectric | None = None
 
     def __post_init__(self):
         self.correction = self.correction or Correction(self.problem)
@@ -71,6 +75,7 @@ class Anderson:
     def restart(self) -> None:
         """Forget all points and corrections."""
         self.points, self.correction, self.problem.precise = [], Correction(self.problem), False
+        self.dielectric = None
 
     def start(self, state: State) -> Point:
         """Begin at any density matrix: with the Fock matrix nearest to its own that gives it back.
@@ -113,9 +118,12 @@ class Anderson:
         problem = self.problem
         spins = [self.corrected(point) for point in self.points]
         residuals = [problem.effective(f, p.state) - p.entering for f, p in zip(spins, self.points)]
-        weights = _weights(np.array([problem.orthonormal(r) for r in residuals]))
-        mixed = sum(w * (p.entering + DAMPING * r) for w, p, r in zip(weights, self.points, residuals))
-        return mixed, sum(w * f for w, f in zip(weights, spins))
+        metric = self.dielectric.metric if self.dielectric else problem.orthonormal
+        weights = _weights(np.array([metric(r) for r in residuals]))
+        entering, residual, spins = (np.tensordot(weights, matrices, 1) for matrices in (
+            [p.entering for p in self.points], residuals, spins))
+        step = self.dielectric.step(residual) if self.dielectric else DAMPING * residual
+        return entering + step, spins
 
     def solve(self, tolerance: float, max_iterations: int) -> float:
         """Iterate until the best gradient is below ``tolerance`` or no longer falls; returns that gradient."""
@@ -123,10 +131,19 @@ class Anderson:
         for _ in range(max_iterations):
             if lowest < tolerance or waiting >= _PATIENCE:
                 break
+            self._set_up_dielectric(lowest)
             gradient = self.gradient(self.add(*self.next()))
             waiting = 0 if gradient < lowest else waiting + 1
             lowest = min(lowest, gradient)
         return lowest
+
+
+    def _set_up_dielectric(self, gradient):
+        small = gradient < _SCREENED * np.sqrt(self.problem.mol.nelectron)
+        if self.dielectric is None and small and self.problem.coulomb_tensor is not None:
+            best = self.best()
+            spins = self.corrected(best)
+            self.dielectric = Dielectric(self.problem, self.problem.effective(spins, best.state), spins)
 
 
 def _weights(residuals):

@@ -142,6 +142,11 @@ class CheapProblem:
         return CoarseGrid(self.mol, self._xctype, level, self._memory() * _GRID_SHARE)
 
     @property
+    def coulomb_tensor(self) -> FittedTensor | None:
+        """That of J; None where there is no memory for one."""
+        return self._coulomb
+
+    @property
     def semilocal(self) -> bool:
         return self._grid is not None
 
@@ -189,6 +194,11 @@ class CheapProblem:
         _, coefficients, occupations = self.scf.orbitals(effective, spins)
         dm = self.scf.density_matrix(coefficients, occupations)
         return State(dm, _occupied(coefficients, occupations, dm.ndim))
+
+    def orbitals(self, effective: np.ndarray, spins: np.ndarray | None = None) -> list[tuple]:
+        """Orbital energies (Eh), coefficients and occupations of ``state``, of every spin that has its own."""
+        orbitals = tuple(map(np.asarray, self.scf.orbitals(effective, spins)))
+        return list(zip(*orbitals)) if orbitals[1].ndim == 3 else [orbitals]
 
     def state_of(self, dm: np.ndarray) -> State:
         """Any density matrix with its natural orbitals; parts with negative occupation are left out of exchange."""

@@ -95,11 +95,33 @@ class FittedTensor:
 
     def contract(self, vector: np.ndarray) -> np.ndarray:
         """sum_P (ij|P) x_P, shape (nao, nao), for x of shape (naux,)."""
-        half, packed, start = self.metric.root_transposed(vector), 0.0, 0
+        return self.contract_root(self.metric.root_transposed(vector))
+
+    def contract_root(self, vector: np.ndarray) -> np.ndarray:
+        """sum_P B_P,ij x_P, shape (nao, nao), for x of shape (rank,)."""
+        packed, start = 0.0, 0
         for block in self._blocks():
-            packed = packed + half[start : start + len(block)] @ block[:, : len(self._pairs)]
+            packed = packed + vector[start : start + len(block)] @ block[:, : len(self._pairs)]
             start += len(block)
         return self._unpacked(packed)
+
+    def transformed(self, spaces: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
+        """sum_mn B_P,mn C_mi C_na for every pair of orbitals (C (nao, n), C (nao, m)), each (rank, n m), float32."""
+        spaces = [(left.T.astype(np.float32), right.astype(np.float32)) for left, right in spaces]
+        parts = [[(left @ rows) @ right for left, right in spaces] for rows in self._unpacked_blocks(np.float32)]
+        return [np.concatenate(part).reshape(-1, left.shape[0] * right.shape[1])
+                for part, (left, right) in zip(zip(*parts), spaces)]
+
+    def _unpacked_blocks(self, dtype) -> Iterator[np.ndarray]:
+        """Batches of rows of B, (n, nao, nao), in a buffer that the next one overwrites."""
+        buffer = np.empty((self._batch, self._nao**2), dtype=dtype)
+        for block in self._blocks():
+            yield self._square_matrices(block, buffer)
+
+    def _square_matrices(self, block, buffer):
+        matrices = np.take(block.astype(buffer.dtype, copy=False), self._square, axis=1, mode="clip",
+                           out=buffer[: len(block)])
+        return matrices.reshape(-1, self._nao, self._nao)
 
     def _blocks(self) -> Iterator[np.ndarray]:
         """Batches of rows of B, (n, pairs) and a column of zeros where pairs are missing."""
@@ -127,9 +149,8 @@ class FittedTensor:
                 block_j = block[:, : len(self._pairs)].astype(kind, copy=False)
                 coulomb = coulomb + (block_j @ density.astype(kind)) @ block_j
             if spins:
-                unpacked = np.take(block.astype(dtype, copy=False), self._square, axis=1, mode="clip",
-                                   out=buffer[: len(block)])
-                half = (unpacked.reshape(-1, self._nao) @ together).reshape(len(block), self._nao, -1)
+                matrices = self._square_matrices(block, buffer)
+                half = (matrices.reshape(-1, self._nao) @ together).reshape(len(block), self._nao, -1)
                 for k, (a, b) in enumerate(zip(ends[:-1], ends[1:])):
                     rows = np.ascontiguousarray(half[:, :, a:b].transpose(0, 2, 1)).reshape(-1, self._nao)
                     exchange[k] += rows.T @ rows

@@ -1,0 +1,70 @@
+"""How electrons screen a change of the Fock matrix: the preconditioner of the cheap problem.
+
+The response of independent electrons, chi_PQ = -sum_ia w_ia (P|ia)(ia|Q) with w_ia = 2 (f_i - f_a) / (e_a - e_i), and the
+Coulomb interaction between its auxiliary functions give the dielectric matrix 1 - chi, in the orthonormal auxiliary
+functions of the tensor (the random phase approximation).  With it a residual R of the Fock matrix becomes the step
+R + J[(1 - chi)^-1 chi R], Newton's but for the response of exchange and correlation: every iteration gains a factor of ten
+instead of two to three.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.linalg
+
+from pyscf_mlguess.cheap.problem import CheapProblem
+
+# Gaps (Eh) below this one would turn nearly degenerate orbitals by more than a linear response can tell.
+_LEAST_GAP = 0.05
+# Pairs of orbitals whose occupations differ by less do not respond.
+_LEAST_DIFFERENCE = 1e-3
+
+
+class Dielectric:
+    """The screening by the orbitals of one Fock matrix.
+
+    problem: a cheap problem with a Coulomb tensor.  effective, spins: matrix to diagonalise, and those of every spin, as
+    ``CheapProblem.state`` takes them.
+    """
+
+    def __init__(self, problem: CheapProblem, effective: np.ndarray, spins: np.ndarray):
+        self._tensor = problem.coulomb_tensor
+        self._channels = [_Channel(*orbitals) for orbitals in problem.orbitals(effective, spins)]
+        integrals = self._tensor.transformed([(c.occupied, c.empty) for c in self._channels])
+        matrix = np.eye(len(integrals[0]))
+        for channel, pairs in zip(self._channels, integrals):
+            channel.integrals = pairs
+            half = pairs * np.sqrt(channel.weights.astype(np.float32))
+            matrix += half @ half.T
+        self._factor = scipy.linalg.cho_factor(matrix, overwrite_a=True)
+
+    def metric(self, residual: np.ndarray) -> np.ndarray:
+        """``residual`` as a vector whose square is the second-order energy it stands for."""
+        matrices = residual if residual.ndim == 3 else [residual]
+        return np.concatenate([channel.rotations(r) * np.sqrt(channel.weights)
+                               for channel, r in zip(self._channels, matrices)])
+
+    def step(self, residual: np.ndarray) -> np.ndarray:
+        """The change of the Fock matrix that removes ``residual``, both of the shape of the effective one, Eh."""
+        matrices = residual if residual.ndim == 3 else [residual]
+        density = sum(channel.integrals @ -(channel.rotations(r) * channel.weights).astype(np.float32)
+                      for channel, r in zip(self._channels, matrices))
+        screened = scipy.linalg.cho_solve(self._factor, density.astype(float))
+        return residual + self._tensor.contract_root(screened)
+
+
+class _Channel:
+    """Orbitals of one spin, or of both where they share them: those that give electrons, those that take them."""
+
+    def __init__(self, energies, coefficients, occupations):
+        gives = occupations > _LEAST_DIFFERENCE
+        takes = occupations < occupations.max(initial=0.0) - _LEAST_DIFFERENCE
+        self.occupied, self.empty = coefficients[:, gives], coefficients[:, takes]
+        difference = occupations[gives][:, None] - occupations[takes]
+        gap = np.maximum(energies[takes] - energies[gives][:, None], _LEAST_GAP)
+        # A pair of fractional orbitals stands here in both orders, one of them negative.
+        self.weights = (2 * np.maximum(difference, 0.0) / gap).ravel()
+        self.integrals: np.ndarray
+
+    def rotations(self, matrix):
+        return (self.occupied.T @ matrix @ self.empty).ravel()
