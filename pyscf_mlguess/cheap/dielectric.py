@@ -18,6 +18,8 @@ from pyscf_mlguess.cheap.problem import CheapProblem
 _LEAST_GAP = 0.05
 # Pairs of orbitals whose occupations differ by less do not respond.
 _LEAST_DIFFERENCE = 1e-3
+# Pairs at a time.
+_COLUMNS = 4096
 
 
 class Dielectric:
@@ -34,8 +36,11 @@ class Dielectric:
         matrix = np.eye(len(integrals[0]))
         for channel, pairs in zip(self._channels, integrals):
             channel.integrals = pairs
-            half = pairs * np.sqrt(channel.weights.astype(np.float32))
-            matrix += half @ half.T
+            roots = np.sqrt(channel.weights).astype(np.float32)
+            for start in range(0, len(roots), _COLUMNS):
+                columns = slice(start, start + _COLUMNS)
+                half = pairs[:, columns] * roots[columns]
+                matrix += half @ half.T
         self._factor = scipy.linalg.cho_factor(matrix, overwrite_a=True)
 
     def metric(self, residual: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from pyscf.scf import hf, rohf
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.density_fitting.fitting import DensityFitting, shareable
-from pyscf_mlguess.density_fitting.tensor import FittedTensor, Interaction
+from pyscf_mlguess.density_fitting.tensor import STORAGES, FittedTensor, Interaction, Storage
 from pyscf_mlguess.functional import STAND_IN_EXCHANGE, exchange_note
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.refusal import Refusal
@@ -26,6 +26,8 @@ from pyscf_mlguess.scf_copy import ScfCopy
 GRID_LEVEL = 0
 # Shares of mf.max_memory (less what the process holds already) for the tensors and for functions on the grid.
 _TENSOR_SHARE, _GRID_SHARE = 0.7, 0.2
+# Where the tensor for exchange does not fit, that of J may still: in functions that serve J alone.
+_COULOMB_AUXBASIS = "def2-universal-jfit"
 # The largest share of exact exchange for which a semilocal stand-in still helps.
 _MOST_STAND_IN = 0.5
 _LEAST_OCCUPATION = 1e-6
@@ -84,29 +86,39 @@ class CheapProblem:
             level.short_range_exchange, level.long_range_exchange, level.omega)
         with_df = shareable(self.mf, interaction is not None)
         auxmol = self._auxiliary()
-        budget, size = self._memory() * _TENSOR_SHARE, FittedTensor.size_mb(self.mol, auxmol)
+        budget = self._memory() * _TENSOR_SHARE
         self._coulomb = self._exchange = None
         self.share = 0.0
         # Without exact exchange PySCF may do without the tensor; then it is ours, and of half the size.
         if with_df is not None:
             self._coulomb = FittedTensor.shared(with_df)
-        elif size < budget:
-            self._coulomb = FittedTensor(self.mol, auxmol)
-            budget -= size
+        elif storage := Storage.within(self.mol, auxmol, budget):
+            self._coulomb = self._tensor(auxmol, storage)
+            budget -= storage.size_mb(self.mol, auxmol)
+        if interaction is not None and interaction.is_coulomb and self._coulomb is not None:
+            self._exchange, self.share = self._coulomb, interaction.short_range
+        elif interaction is not None and (storage := Storage.within(self.mol, auxmol, budget)):
+            self._exchange, self.share = self._tensor(auxmol, storage, interaction), 1.0
+        if self._coulomb is None:
+            smaller = df.make_auxmol(self.mol, _COULOMB_AUXBASIS)
+            if storage := Storage.within(self.mol, smaller, budget):
+                self._coulomb = self._tensor(smaller, storage)
         if self._coulomb is not None and self._coulomb.has_root:
             self.fitting = DensityFitting(self.mol, self._coulomb.auxmol, self._coulomb)
         else:
             self.fitting = DensityFitting(self.mol)
-        if interaction is not None and interaction.is_coulomb and self._coulomb is not None:
-            self._exchange, self.share = self._coulomb, interaction.short_range
-        elif interaction is not None and size < budget:
-            self._exchange, self.share = FittedTensor(self.mol, auxmol, interaction), 1.0
         self.lacks_exchange = interaction is not None and self._exchange is None
         if self.lacks_exchange and level.exact_exchange > _MOST_STAND_IN:
+            size = STORAGES[-1].size_mb(self.mol, auxmol)
             raise Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
                           f"{self.mf.max_memory - self._memory():.0f} in use or promised to PySCF's own integrals; "
                           f"max_memory is {self.mf.max_memory:.0f}")
         self._stand_in = level.short_range_exchange if self.lacks_exchange else 0.0
+
+    def _tensor(self, auxmol, storage, interaction=Interaction()):
+        if storage != STORAGES[0]:
+            self.notes.append(f"Tensor of {storage.size_mb(self.mol, auxmol):.0f} MB, most of it in 16 bits")
+        return FittedTensor(self.mol, auxmol, interaction, storage)
 
     def _memory(self) -> float:
         """MB that ``mf.max_memory`` leaves, next to the two-electron integrals where PySCF means to keep them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import numpy as np
-from pyscf import gto
+from pyscf import gto, lib
 from pyscf.df import df
 from pyscf.scf import hf
 
@@ -22,12 +22,22 @@ def shareable(mf: hf.SCF, exact_exchange: bool) -> df.DF | None:
     """PySCF's density-fitting object of ``mf`` whose tensor gives J and K alike, if that SCF builds it anyway.
 
     Semi-numerical exchange (SGX) and Coulomb fitting alone have no such tensor, and without exact exchange PySCF
-    contracts the integrals anew in every cycle.
+    contracts the integrals anew in every cycle.  A tensor that PySCF keeps on disk is too slow to be read in every cheap
+    iteration.
     """
     with_df = getattr(mf, "with_df", None)
     if not isinstance(with_df, df.DF) or getattr(mf, "only_dfj", False):
         return None
-    return with_df if with_df._cderi is not None or exact_exchange else None
+    if with_df._cderi is None:
+        return with_df if exact_exchange and _fits_memory(with_df) else None
+    return with_df if isinstance(with_df._cderi, np.ndarray) else None
+
+
+def _fits_memory(with_df):
+    """Whether PySCF will keep the tensor in memory: the rule of ``DF.build``."""
+    nao, naux = with_df.mol.nao, df.addons.make_auxmol(with_df.mol, with_df.auxbasis).nao
+    free = with_df.max_memory - lib.current_memory()[0]
+    return nao * (nao + 1) / 2 * naux * 8e-6 < 0.9 * free and not isinstance(with_df._cderi_to_save, str)
 
 
 class DensityFitting:

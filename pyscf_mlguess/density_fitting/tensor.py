@@ -21,7 +21,7 @@ from pyscf_mlguess.density_fitting.metric import Metric
 
 _BLOCK_BYTES = 2e7  # of the unpacked tensor: large enough for fast products, small enough for the cache
 _BUILD_BYTES = 1.6e8  # of the integrals at a time
-_NEGLIGIBLE_PAIR = 1e-7  # Eh^(1/2)
+_LARGEST = np.iinfo(np.int16).max
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,52 @@ class Interaction:
         return self.omega == 0
 
 
+@dataclass(frozen=True)
+class Storage:
+    """How a tensor is held: every pair of functions by its bound (ij|ij)^1/2 (Eh^1/2).
+
+    negligible: pairs below are left out.  narrow: pairs below are held in 16-bit integers with a scale of their own,
+    those above in single precision.  Errors of a pair go with its bound, so that rounding the small ones more coarsely
+    changes nothing; all of them in 16 bits leave 1e-3 Eh in a Coulomb matrix, which small eigenvalues of the overlap
+    matrix then multiply.
+    """
+
+    negligible: float
+    narrow: float
+
+    def pairs(self, mol: gto.Mole) -> tuple[np.ndarray, np.ndarray]:
+        """Indices into the packed lower triangle of the pairs in single precision, and of those in 16 bits."""
+        bounds = _pair_bounds(mol)
+        wide = bounds > max(self.negligible, self.narrow)
+        return np.flatnonzero(wide), np.flatnonzero((bounds > self.negligible) & ~wide)
+
+    def size_mb(self, mol: gto.Mole, auxmol: gto.Mole) -> float:
+        """Memory (MB) that the tensor will hold."""
+        wide, narrow = self.pairs(mol)
+        return auxmol.nao * (4e-6 * len(wide) + 2e-6 * len(narrow))
+
+    @classmethod
+    def within(cls, mol: gto.Mole, auxmol: gto.Mole, budget_mb: float) -> "Storage | None":
+        """The best that fits; None where none does."""
+        return next((storage for storage in STORAGES if storage.size_mb(mol, auxmol) < budget_mb), None)
+
+
+# From good to just good enough: the real Fock matrix corrects what the tensor lacks.
+STORAGES = Storage(1e-7, narrow=0.0), Storage(1e-7, narrow=1e-2), Storage(1e-5, narrow=1e-2)
+
+
 class FittedTensor:
     """The tensor B of one molecule and interaction.
 
-    mol, auxmol: orbital and auxiliary basis, both spherical or both cartesian.  Holds ``size_mb(mol, auxmol)`` in
-    single precision, without the pairs of functions that hardly overlap.
+    mol, auxmol: orbital and auxiliary basis, both spherical or both cartesian.  Holds ``storage.size_mb(mol, auxmol)``.
     """
 
-    def __init__(self, mol: gto.Mole, auxmol: gto.Mole, interaction: Interaction = Interaction()):
+    def __init__(self, mol: gto.Mole, auxmol: gto.Mole, interaction: Interaction = Interaction(),
+                 storage: Storage = STORAGES[0]):
         self._with_df, self.auxmol = None, auxmol
-        self._set_up(mol.nao, _significant_pairs(mol))
-        self._tensor = _tensor(mol, auxmol, interaction, self._pairs)
+        wide, narrow = storage.pairs(mol)
+        self._set_up(mol.nao, np.concatenate([wide, narrow]))
+        self._tensor = _tensor(mol, auxmol, interaction, wide, narrow)
 
     @classmethod
     def shared(cls, with_df: df.DF) -> "FittedTensor":
@@ -69,11 +104,6 @@ class FittedTensor:
         self._nao, self._pairs, self._rows, self._columns, self._square = nao, pairs, rows, columns, square.ravel()
         self._batch = max(1, int(_BLOCK_BYTES / (4 * nao**2)))
         self._reference = None
-
-    @staticmethod
-    def size_mb(mol: gto.Mole, auxmol: gto.Mole) -> float:
-        """Memory (MB) that the tensor will hold."""
-        return auxmol.nao * len(_significant_pairs(mol)) * 4e-6
 
     @cached_property
     def metric(self) -> Metric:
@@ -128,8 +158,10 @@ class FittedTensor:
         if self._with_df is not None:
             yield from self._with_df.loop(self._batch)
             return
-        for start in range(0, len(self._tensor), self._batch):
-            yield self._tensor[start : start + self._batch]
+        wide, narrow, scales = self._tensor
+        for start in range(0, len(wide), self._batch):
+            block = wide[start : start + self._batch]
+            yield np.hstack([block, narrow[start : start + self._batch] * scales]) if len(scales) > 1 else block
 
     def jk(self, dm: np.ndarray, orbitals: list[np.ndarray] | None = None, with_j: bool = True, dtype=np.float64):
         """(J, Ks): J of the symmetric matrix ``dm`` (nao, nao), and K of C C^T for every C (nao, n) in ``orbitals``.
@@ -177,30 +209,36 @@ class FittedTensor:
         return matrix
 
 
-def _significant_pairs(mol):
-    """Indices into the packed lower triangle of the pairs (ij) with (ij|ij)^1/2 above a threshold."""
+def _pair_bounds(mol):
+    """(ij|ij)^1/2 of the packed lower triangle."""
     opt = _vhf._VHFOpt(mol, "int2e", "CVHFnrs8_prescreen")
     opt.init_cvhf_direct(mol, "int2e", "CVHFnr_int2e_q_cond")
     shell_of = np.repeat(np.arange(mol.nbas), np.diff(mol.ao_loc))
-    bound = np.asarray(opt.q_cond).reshape(mol.nbas, mol.nbas)[np.ix_(shell_of, shell_of)]
-    return np.flatnonzero(bound[np.tril_indices(mol.nao)] > _NEGLIGIBLE_PAIR)
+    return np.asarray(opt.q_cond).reshape(mol.nbas, mol.nbas)[np.ix_(shell_of, shell_of)][np.tril_indices(mol.nao)]
 
 
-def _tensor(mol, auxmol, interaction, pairs):
+def _tensor(mol, auxmol, interaction, wide, narrow):
+    """Columns in single precision, columns in 16 bits, and the scales of these; in the last one a column of zeros."""
     metric = Metric(_integrals(interaction, auxmol, lambda: auxmol.intor("int2c2e", hermi=1)))
-    tensor = np.zeros((metric.rank, len(pairs) + 1), dtype=np.float32)
+    columns = np.zeros((metric.rank, len(wide) + (0 if len(narrow) else 1)), dtype=np.float32)
+    small = np.zeros((metric.rank, len(narrow) + 1), dtype=np.int16)
+    scales = np.ones(len(narrow) + 1, dtype=np.float32)
     together = mol + auxmol
     auxiliary = (0, mol.nbas, mol.nbas, mol.nbas + auxmol.nbas)
     rows = max(mol.nao, int(_BUILD_BYTES / (8 * auxmol.nao)))
     start = 0
     for first, last, count in _guess_shell_ranges(mol, rows, "s2ij"):
-        a, b = np.searchsorted(pairs, (start, start + count))
-        if b > a:
+        (a, b), (c, d) = (np.searchsorted(pairs, (start, start + count)) for pairs in (wide, narrow))
+        if b > a or d > c:
             integrals = _integrals(interaction, together, lambda: together.intor(
                 "int3c2e", shls_slice=(first, last, *auxiliary), aosym="s2ij"))
-            tensor[:, a:b] = metric.solve_root(np.asarray(integrals[pairs[a:b] - start].T, order="F"))
+            chosen = np.concatenate([wide[a:b], narrow[c:d]]) - start
+            found = metric.solve_root(np.asarray(integrals[chosen].T, order="F"))
+            columns[:, a:b], rest = found[:, : b - a], found[:, b - a :]
+            scales[c:d] = np.maximum(np.abs(rest).max(axis=0, initial=0.0) / _LARGEST, np.finfo(np.float32).tiny)
+            small[:, c:d] = np.rint(rest / scales[c:d])
         start += count
-    return tensor
+    return columns, small, scales
 
 
 def _integrals(interaction, mol, evaluate):
