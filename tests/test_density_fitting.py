@@ -9,7 +9,7 @@ from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.density_fitting.fitting import DensityFitting, refit, shareable
 from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.density_fitting.metric import Metric
-from pyscf_mlguess.density_fitting.tensor import FittedTensor
+from pyscf_mlguess.density_fitting.tensor import STORAGES, FittedTensor, Storage
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.routes.auxiliary_density import DensityRoute
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
@@ -184,3 +184,30 @@ def test_memory_of_the_scf_object_decides(formamide):
     assert not DensityRoute(mf, hold=True).fitting._integrals.held
     mf.max_memory += PLENTY
     assert DensityRoute(mf, hold=True).fitting._integrals.held
+
+
+def test_small_pairs_in_sixteen_bits(formamide):
+    # Triple zeta: small eigenvalues of the overlap matrix multiply what rounding leaves in a Fock matrix.
+    mol = gto.M(atom=formamide.atom, basis="def2-tzvp", verbose=0)
+    auxmol = auxiliary_mole(mol)
+    best, narrow, least = STORAGES
+    mf = scf.RHF(mol)
+    dm, orbitals = mf.get_init_guess(), np.linalg.qr(mf.get_hcore())[0][:, :12]
+    j, (k,) = FittedTensor(mol, auxmol, storage=best).jk(dm, [orbitals])
+    narrow_j, (narrow_k,) = FittedTensor(mol, auxmol, storage=narrow).jk(dm, [orbitals])
+    assert 0 < np.abs(narrow_j - j).max() < 1e-5
+    assert 0 < np.abs(narrow_k - k).max() < 1e-5
+    sizes = [storage.size_mb(mol, auxmol) for storage in (best, narrow, least)]
+    assert sizes[0] > sizes[1] > sizes[2]
+    assert [Storage.within(mol, auxmol, 1.001 * size) for size in sizes] == [best, narrow, least]
+    assert Storage.within(mol, auxmol, 0.999 * sizes[2]) is None
+
+
+def test_a_tensor_on_disk_is_not_shared(formamide):
+    mf = dft.RKS(formamide, xc="b3lyp").density_fit()
+    assert shareable(mf, True) is mf.with_df
+    mf.with_df.max_memory = 0
+    assert shareable(mf, True) is None
+    mf.with_df.build()
+    assert not isinstance(mf.with_df._cderi, np.ndarray)
+    assert shareable(mf, True) is None

@@ -1,4 +1,4 @@
-"""Anderson mixing of the Fock matrix, preconditioned, with a history that stays exact when the cheap problem is corrected."""
+"""Preconditioned Anderson mixing of the Fock matrix, with a history that stays exact when the problem is corrected."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Anderson:
 
     def _set_up_dielectric(self, gradient):
         small = gradient < _SCREENED * np.sqrt(self.problem.mol.nelectron)
-        if self.dielectric is None and small and self.problem.coulomb_tensor is not None:
+        if self.dielectric is None and small and Dielectric.pays(self.problem):
             best = self.best()
             spins = self.corrected(best)
             self.dielectric = Dielectric(self.problem, self.problem.effective(spins, best.state), spins)

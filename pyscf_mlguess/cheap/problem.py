@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 from pyscf import df, gto, lib
-from pyscf.scf import hf, rohf
+from pyscf.scf import hf, rohf, uhf
 
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
@@ -157,6 +157,15 @@ class CheapProblem:
     def coulomb_tensor(self) -> FittedTensor | None:
         """That of J; None where there is no memory for one."""
         return self._coulomb
+
+    @property
+    def multiplications(self) -> int:
+        """About those of one iteration, with tensors and functions on the grid that are held."""
+        open_shell = self.restricted_open or isinstance(self.mf, uhf.UHF)
+        nocc = sum(self.mol.nelec) if open_shell else max(self.mol.nelec)
+        tensors = {id(t): (t, nocc if t is self._exchange else 0) for t in (self._coulomb, self._exchange) if t}
+        products = sum(tensor.multiplications(n) for tensor, n in tensors.values())
+        return products + (self._grid.multiplications if self._grid else 0)
 
     @property
     def semilocal(self) -> bool:

@@ -22,8 +22,8 @@ def shareable(mf: hf.SCF, exact_exchange: bool) -> df.DF | None:
     """PySCF's density-fitting object of ``mf`` whose tensor gives J and K alike, if that SCF builds it anyway.
 
     Semi-numerical exchange (SGX) and Coulomb fitting alone have no such tensor, and without exact exchange PySCF
-    contracts the integrals anew in every cycle.  A tensor that PySCF keeps on disk is too slow to be read in every cheap
-    iteration.
+    contracts the integrals anew in every cycle.  A tensor that PySCF keeps on disk is too slow to be read in every
+    cheap iteration.
     """
     with_df = getattr(mf, "with_df", None)
     if not isinstance(with_df, df.DF) or getattr(mf, "only_dfj", False):

@@ -105,6 +105,16 @@ class FittedTensor:
         self._batch = max(1, int(_BLOCK_BYTES / (4 * nao**2)))
         self._reference = None
 
+    @property
+    def rank(self) -> int:
+        """Number of rows of B."""
+        return len(self._tensor[0]) if self._with_df is None else self._with_df.get_naoaux()
+
+    def multiplications(self, nocc: int) -> int:
+        """About those of J, and of K with ``nocc`` orbitals (none: 0) on top; reading the tensor counts as ten each."""
+        exchange = self._nao**2 * (10 + 3 * nocc // 2) if nocc else 0
+        return self.rank * (20 * len(self._pairs) + exchange)
+
     @cached_property
     def metric(self) -> Metric:
         """The Coulomb metric of the auxiliary functions; not kept from building the tensor, but made again."""
@@ -116,7 +126,7 @@ class FittedTensor:
 
         PySCF leaves linear dependencies out in another way.
         """
-        return self._with_df is None or self._with_df.get_naoaux() == self.metric.rank == self.auxmol.nao
+        return self._with_df is None or self.rank == self.metric.rank == self.auxmol.nao
 
     def project(self, dm: np.ndarray) -> np.ndarray:
         """(P|D) = sum_ij (ij|P) D_ij, shape (naux,), for a symmetric D of shape (nao, nao)."""
@@ -138,9 +148,9 @@ class FittedTensor:
     def transformed(self, spaces: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
         """sum_mn B_P,mn C_mi C_na for every pair of orbitals (C (nao, n), C (nao, m)), each (rank, n m), float32."""
         spaces = [(left.T.astype(np.float32), right.astype(np.float32)) for left, right in spaces]
-        parts = [[(left @ rows) @ right for left, right in spaces] for rows in self._unpacked_blocks(np.float32)]
-        return [np.concatenate(part).reshape(-1, left.shape[0] * right.shape[1])
-                for part, (left, right) in zip(zip(*parts), spaces)]
+        parts = [[((left @ rows) @ right).reshape(len(rows), -1) for left, right in spaces]
+                 for rows in self._unpacked_blocks(np.float32)]
+        return [np.concatenate(part) for part in zip(*parts)]
 
     def _unpacked_blocks(self, dtype) -> Iterator[np.ndarray]:
         """Batches of rows of B, (n, nao, nao), in a buffer that the next one overwrites."""
