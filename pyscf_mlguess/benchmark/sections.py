@@ -112,6 +112,7 @@ class Section:
     """The rows of one molecule set at one protocol.
 
     molecules: those that minao ran on.  left_out: those that it did not, which no statistics hold.
+    memory, stops: of the guesses for which they were measured.
     pairs: per guess, its row and minao's on each molecule.  lowest: final energy (Eh) per molecule.
     """
 

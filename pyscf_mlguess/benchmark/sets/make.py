@@ -26,7 +26,7 @@ from pyscf_mlguess.molecules.xyz import write_xyz
 _FOLDER = Path(__file__).parent
 _SEED = 3
 # Frames, and steps of 0.5 fs between them: far apart for guesses, as a scanner meets them for steps.
-_FAR_APART, _AS_THEY_COME = (10, 10), (5, 1)
+_FAR_APART, _AS_THEY_COME = (10, 10), (4, 1)
 _SCANNED_TORSION = (1, 2, 3, 4)
 _SPICE = {"ALA/0": "alanine_in_water", "ASP/0": "aspartate_in_water", "ARG/0": "argininium_in_water",
           "water30/0": "water_30"}
