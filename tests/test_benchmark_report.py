@@ -11,7 +11,7 @@ from benchmark_rows import FITTED, GUESSES, UNFITTED, benchmark_rows, failed, ro
 from pyscf_mlguess.benchmark.figures import draw, line_styles
 from pyscf_mlguess.benchmark.html import html
 from pyscf_mlguess.benchmark.report import markdown, overview
-from pyscf_mlguess.benchmark.sections import sections
+from pyscf_mlguess.benchmark.sections import level, sections
 from pyscf_mlguess.benchmark.summary import bootstrap, summarise
 
 
@@ -61,6 +61,14 @@ def test_sections_keep_sets_and_protocols_apart():
     parts = sections(rows)
     assert [(p.molecule_set, p.protocol, p.summaries[0].builds) for p in parts] == [
         ("small", FITTED, 12), ("small", UNFITTED, 14), ("large", FITTED, 16)]
+
+
+def test_levels_tell_protocols_apart():
+    assert level(FITTED) == "PBE/def2-svp, density fitting"
+    assert level(FITTED | {"restricted_open": True, "smearing": 0.01, "conv_tol": 1e-6, "max_memory": 16000}) == (
+        "PBE/def2-svp, density fitting, restricted open, smearing 0.01 Eh, conv_tol 1e-06, 16000 MB")
+    assert level(UNFITTED | {"scanner": True, "symmetry": True}) == (
+        "B3LYP/def2-tzvp, no density fitting, symmetry, scanner")
 
 
 def test_same_molecule_at_another_geometry_is_another_molecule():

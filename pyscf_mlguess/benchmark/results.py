@@ -30,7 +30,8 @@ def read_rows(path: str | Path) -> list[dict]:
     for number, line in enumerate(complete_lines(path), start=1):
         try:
             row = _MEASURED | json.loads(line)
-            row["protocol"] = _PROTOCOL | row["protocol"]
+            for name, value in _PROTOCOL.items():
+                row["protocol"].setdefault(name, value)
             rows.setdefault(row_key(row), row)
         except (ValueError, KeyError, TypeError, AttributeError):
             raise ValueError(f"{path}, line {number}: not a benchmark result; name another output file") from None

@@ -29,7 +29,7 @@ from pyscf_mlguess.benchmark.summary import (
 STAGES = ("model", "route", "cheap", "rest", "build", "scf")
 # Below this (Eh) differences of energies are rounding.
 NOISE = 1e-11
-_USUAL_MEMORY = 4000  # MB, PySCF's default
+_USUAL_MEMORY, _USUAL_TOLERANCE = 4000, 1e-9  # MB and Eh, PySCF's defaults
 _MOLECULES_PER_BIN = 8
 _LARGEST_NUMBER_OF_BINS = 5
 
@@ -143,6 +143,8 @@ def level(protocol: dict, fitting: bool = True) -> str:
     parts += [name.replace("_", " ") for name in ("symmetry", "restricted_open", "scanner") if protocol[name]]
     if protocol["smearing"]:
         parts.append(f"smearing {protocol['smearing']:g} Eh")
+    if protocol["conv_tol"] != _USUAL_TOLERANCE:
+        parts.append(f"conv_tol {protocol['conv_tol']:g}")
     if protocol["max_memory"] != _USUAL_MEMORY:
         parts.append(f"{protocol['max_memory']} MB")
     return ", ".join(parts)

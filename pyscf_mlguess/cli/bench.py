@@ -25,8 +25,8 @@ def bench(
     context: typer.Context,
     suite: Annotated[Optional[str], typer.Option(
         help="quick (12 CPU minutes), standard (the tables of RESULTS.md, an hour of one core), times (two hours of "
-             "two quiet cores), builds (what the two-level SCF is to reach, five hours of two cores), builds-large (a "
-             "day), convergence (whether it stops rightly, an hour of one core) or full (days). "
+             "two quiet cores), builds (what the two-level SCF is to reach, four hours of two cores), builds-large (a "
+             "day), convergence (whether it stops rightly, three hours of one core) or full (days). "
              "Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,
