@@ -80,7 +80,7 @@ def test_counting_leaves_the_object_as_it_was():
     (WATER, HF_STO3G),
     (WATER, Protocol(basis="sto-3g", grid_level=0)),
     (OH, Protocol(xc="hf", basis="sto-3g")),
-    (OH, Protocol(basis="sto-3g", grid_level=0, restricted_open=True)),
+    (OH, Protocol(xc="hf", basis="sto-3g", restricted_open=True)),
 ])
 def test_a_converged_run_makes_two_builds_more_than_cycles(molecule, protocol):
     row, dm = run(molecule, "minao", protocol)
