@@ -1,4 +1,4 @@
-"""Count cycles from several guesses on a molecule of your own, from Python instead of `mlguess bench`."""
+"""Count Fock builds from several guesses on a molecule of your own, from Python instead of `mlguess bench`."""
 
 import tempfile
 from pathlib import Path

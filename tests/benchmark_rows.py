@@ -3,13 +3,14 @@
 import numpy as np
 
 FITTED = {"xc": "pbe", "basis": "def2-svp", "density_fit": True, "grid_level": 3, "conv_tol": 1e-9, "max_cycle": 50,
-          "threads": 1, "pyscf_version": "2.14.0"}
+          "threads": 1, "max_memory": 4000, "smearing": 0.0, "symmetry": False, "restricted_open": False,
+          "scanner": False, "converge_on": False, "pyscf_version": "2.14.0"}
 UNFITTED = FITTED | {"xc": "b3lyp", "basis": "def2-tzvp", "density_fit": False}
 
 
-def times(guess, scf, model=0.0, route=0.0, cheap=0.0):
+def times(guess, scf, model=0.0, route=0.0, cheap=0.0, build=0.0):
     """Seconds of the stages of a run."""
-    return {"model": model, "route": route, "cheap": cheap, "guess": guess, "scf": scf}
+    return {"model": model, "route": route, "cheap": cheap, "guess": guess, "build": build, "scf": scf}
 
 
 def row(molecule, guess, cycles, energy=-1.0, **other):
@@ -19,7 +20,10 @@ def row(molecule, guess, cycles, energy=-1.0, **other):
             "protocol": FITTED, "natm": 2, "nao": 10, "trained_on": None, "cycles": cycles,
             "converged": energy is not None, "energy": energy, "initial_energy": -0.9, "initial_gradient": 0.1,
             "curve": [], "guess_builds": 0, "scf_builds": cycles + 2, "cheap_iterations": 0,
-            "wall": times(1.0, float(cycles)), "cpu": times(2.0, 2.0 * cycles), "peak_memory_mb": 100.0,
+            "wall": times(1.0, float(cycles), build=0.5 * cycles),
+            "cpu": times(2.0, 2.0 * cycles, build=1.0 * cycles), "peak_memory_mb": 100.0,
+            "resident_mb": {"before": 50, "after_guess": 60, "after": 80}, "energy_estimate": None,
+            "energy_lacking": None,
             "integrals": "density-fitted", "refused": None, "error": None} | other
 
 

@@ -7,7 +7,8 @@ from safetensors.numpy import load_file, save_file
 
 from pyscf_mlguess.benchmark.guesses import Start
 from pyscf_mlguess.benchmark.protocol import Protocol
-from pyscf_mlguess.benchmark.runner import Batch, run_benchmark, run_guess
+from pyscf_mlguess.benchmark.runner import Batch, run_benchmark
+from pyscf_mlguess.benchmark.single_run import run_guess
 from pyscf_mlguess.models import CHECKPOINTS, available
 from pyscf_mlguess.molecules.molecule import Molecule
 

@@ -129,7 +129,7 @@ def test_compare_of_two_files(tmp_path):
     for name, cycles in (("a", 10), ("b", 8)):
         append_row(tmp_path / f"{name}.jsonl", row("water", "ml", cycles, weights=8 * name))
     result = mlguess("bench", "compare", tmp_path / "a.jsonl", tmp_path / "b.jsonl")
-    assert result.exit_code == 0 and "0.800" in result.output and "aaaaaaaa" in result.output
+    assert result.exit_code == 0 and "0.833" in result.output and "aaaaaaaa" in result.output
     assert_clear_error(mlguess("bench", "compare", tmp_path / "a.jsonl", tmp_path / "c.jsonl"), "c.jsonl")
 
 

@@ -47,6 +47,16 @@ def test_coulomb_alone_is_no_build():
         assert counter.builds == 0
 
 
+def test_who_asks_is_told_before_each_build():
+    mf, told = _HandMade(_DensityFitting()), []
+    with counting_builds(mf, lambda: told.append("build")) as counter:
+        mf.get_jk(with_k=False)
+        assert not told
+        mf.get_veff()
+        mf.get_jk()
+    assert told == ["build"] * counter.builds == ["build"] * 2
+
+
 def test_builds_count_after_a_failed_build():
     def get_veff():
         raise RuntimeError
@@ -70,6 +80,7 @@ def test_counting_leaves_the_object_as_it_was():
     (WATER, HF_STO3G),
     (WATER, Protocol(basis="sto-3g", grid_level=0)),
     (OH, Protocol(xc="hf", basis="sto-3g")),
+    (OH, Protocol(xc="hf", basis="sto-3g", restricted_open=True)),
 ])
 def test_a_converged_run_makes_two_builds_more_than_cycles(molecule, protocol):
     row, dm = run(molecule, "minao", protocol)
@@ -115,5 +126,9 @@ def test_rows_tell_times_and_integrals():
     row, _ = run(H2, "minao")
     assert row["integrals"] == "in-core"
     assert row["wall"]["scf"] > 0 and row["wall"]["guess"] > 0 and row["wall"]["model"] == 0
+    assert 0 < row["wall"]["build"] < row["wall"]["scf"]
     assert row["cpu"].keys() == row["wall"].keys()
+    if row["peak_memory_mb"]:
+        assert 0 < row["resident_mb"]["before"] <= row["peak_memory_mb"] + 1
+        assert row["resident_mb"].keys() == {"before", "after_guess", "after"}
     assert run(H2, "minao", Protocol(xc="hf", basis="sto-3g"))[0]["integrals"] == "density-fitted"

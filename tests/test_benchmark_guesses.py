@@ -189,7 +189,9 @@ def test_refined_and_two_level_runs(guess):
     minao, _ = run(WATER, "minao", PBE)
     assert row["error"] is None and row["cycles"] < minao["cycles"]
     assert row["energy"] == pytest.approx(minao["energy"], abs=1e-8)
-    assert row["guess_builds"] == 0 and row["scf_builds"] == row["cycles"] + 2
+    # The two-level SCF needs no last build to have canonical orbitals.
+    assert row["guess_builds"] == 0
+    assert row["scf_builds"] == row["cycles"] + (1 if guess.startswith("two-level") else 2)
     assert row["cheap_iterations"] > 2
     wall = row["wall"]
     assert min(wall.values()) >= 0 and wall["model"] + wall["route"] + wall["cheap"] <= wall["guess"] + 1e-3

@@ -8,11 +8,10 @@ import matplotlib
 import pytest
 from benchmark_rows import FITTED, GUESSES, UNFITTED, benchmark_rows, failed, row, times
 
-from pyscf_mlguess.benchmark.compare import compare
 from pyscf_mlguess.benchmark.figures import draw, line_styles
 from pyscf_mlguess.benchmark.html import html
 from pyscf_mlguess.benchmark.report import markdown, overview
-from pyscf_mlguess.benchmark.sections import sections
+from pyscf_mlguess.benchmark.sections import level, sections
 from pyscf_mlguess.benchmark.summary import bootstrap, summarise
 
 
@@ -32,13 +31,13 @@ def test_summary_of_hand_made_rows():
         row("alone", "ml", 3),
     ]
     minao, ml = summarise(rows)
-    assert (minao.cycles, minao.tied, minao.failures, minao.higher) == (40, 3, 0, 1)
+    assert (minao.builds, minao.cycles, minao.tied, minao.failures, minao.higher) == (46, 40, 3, 0, 1)
     assert minao.ratio_of_sums.value == minao.ratio_of_sums.low == minao.ratio_of_sums.high == 1.0
     assert minao.worst_energy == pytest.approx(1e-3)
-    assert (ml.runs, ml.cycles, ml.won, ml.tied, ml.lost, ml.failures, ml.higher) == (3, 78, 1, 1, 1, 1, 0)
-    assert ml.ratio_of_sums.value == pytest.approx(78 / 40)
-    assert ml.mean_ratio.value == pytest.approx((0.8 + 1.0 + 5.0) / 3)
-    assert ml.wall_ratio == pytest.approx((8 + 21) / (11 + 21))
+    assert (ml.runs, ml.builds, ml.won, ml.tied, ml.lost, ml.failures, ml.higher) == (3, 10 + 22 + 52, 1, 1, 1, 1, 0)
+    assert ml.ratio_of_sums.value == pytest.approx(84 / 46)
+    assert ml.mean_ratio.value == pytest.approx((10 / 12 + 1.0 + 52 / 12) / 3)
+    assert ml.wall_ratio == ml.cpu_ratio == pytest.approx((8 + 21) / (11 + 21))
     assert ml.initial_energy_error == pytest.approx((0.2 + 0.1) / 2)
     assert ml.initial_gradient == pytest.approx(0.1)
     assert ml.cheap_iterations == pytest.approx(3.0)
@@ -60,14 +59,22 @@ def test_interval_is_reproducible_and_absent_for_one_molecule():
 def test_sections_keep_sets_and_protocols_apart():
     rows = [row("a", "minao", 10), row("a", "minao", 12, protocol=UNFITTED), row("a", "minao", 14, set="large")]
     parts = sections(rows)
-    assert [(p.molecule_set, p.protocol, p.summaries[0].cycles) for p in parts] == [
-        ("small", FITTED, 10), ("small", UNFITTED, 12), ("large", FITTED, 14)]
+    assert [(p.molecule_set, p.protocol, p.summaries[0].builds) for p in parts] == [
+        ("small", FITTED, 12), ("small", UNFITTED, 14), ("large", FITTED, 16)]
+
+
+def test_levels_tell_protocols_apart():
+    assert level(FITTED) == "PBE/def2-svp, density fitting"
+    assert level(FITTED | {"restricted_open": True, "smearing": 0.01, "conv_tol": 1e-6, "max_memory": 16000}) == (
+        "PBE/def2-svp, density fitting, restricted open, smearing 0.01 Eh, conv_tol 1e-06, 16000 MB")
+    assert level(UNFITTED | {"scanner": True, "symmetry": True}) == (
+        "B3LYP/def2-tzvp, no density fitting, symmetry, scanner")
 
 
 def test_same_molecule_at_another_geometry_is_another_molecule():
     rows = [row("a", "minao", 10), row("a", "minao", 12, fingerprint="moved"), row("a", "ml", 6)]
     minao, ml = summarise(rows)
-    assert minao.runs == 2 and ml.runs == 1 and ml.ratio_of_sums.value == 0.6
+    assert minao.runs == 2 and ml.runs == 1 and ml.ratio_of_sums.value == 8 / 12
 
 
 def test_size_bins_cover_every_molecule_once(two_sections):
@@ -81,18 +88,50 @@ def test_size_ratio_by_hand():
     rows = [row(f"{natm}-{copy}", guess, cycles, natm=natm) for copy in range(8) for natm, own in ((3, 5), (60, 8))
             for guess, cycles in (("minao", 10), ("ml", own))]
     sizes = sections(rows)[0].sizes
-    assert [(size.molecules, size.ratios["ml"]) for size in sizes] == [(8, (0.5, 8)), (8, (0.8, 8))]
+    assert [(size.molecules, size.ratios["ml"]) for size in sizes] == [(8, (7 / 12, 8)), (8, (10 / 12, 8))]
 
 
 def test_time_split_by_hand():
     rows = [row("a", "minao", 10), row("b", "minao", 20), failed("b", "ml"),
-            row("a", "ml", 7, wall=times(2.0, 6.0, model=0.5, route=0.25, cheap=1.0), cpu=None, peak_memory_mb=300.0,
-                 integrals="direct")]
+            row("a", "ml", 7, wall=times(2.0, 6.0, model=0.5, route=0.25, cheap=1.0, build=5.0), cpu=None,
+                 cheap_iterations=4, integrals="direct")]
     minao, ml = sections(rows)[0].times
-    assert ml.wall == {"model": 0.5, "route": 0.25, "cheap": 1.0, "rest": 0.25, "scf": 6.0}
+    assert ml.wall == {"model": 0.5, "route": 0.25, "cheap": 1.0, "rest": 0.25, "build": 5.0, "scf": 1.0}
     assert all(math.isnan(seconds) for seconds in ml.cpu.values())
-    assert (ml.runs, ml.baseline, ml.peak_memory, ml.integrals) == (1, 11.0, 300.0, "density-fitted, direct")
-    assert minao.wall["scf"] == 15.0 and minao.cpu["rest"] == 2.0
+    assert (ml.runs, ml.baseline, ml.builds, ml.cheap_iterations) == (1, 11.0, 9.0, 4.0)
+    assert ml.wall_ratio == pytest.approx(8 / 11) and math.isnan(ml.cpu_ratio)
+    assert ml.integrals == "density-fitted, direct"
+    assert minao.wall["scf"] == minao.wall["build"] == 7.5 and minao.cpu["rest"] == 2.0
+
+
+def test_memory_by_hand():
+    def resident(before, after_guess, after):
+        return {"resident_mb": {"before": before, "after_guess": after_guess, "after": after}}
+
+    rows = [row("a", "minao", 10, peak_memory_mb=100, **resident(40, 41, 80)),
+            row("b", "minao", 10, peak_memory_mb=200, **resident(50, 50, 90)),
+            row("a", "ml", 10, peak_memory_mb=170, **resident(60, 100, 110)),
+            row("b", "ml", 10, peak_memory_mb=190, **resident(100, 110, 160)),
+            row("c", "minao", 10, resident_mb=None), row("c", "ml", 10)]
+    minao, ml = sections(rows)[0].memory
+    assert (minao.runs, minao.peak, minao.peak_growth, minao.after_guess, minao.after) == (2, 200, 150, 1, 40)
+    assert (ml.peak, ml.peak_growth, ml.after_guess, ml.after, ml.over_baseline) == (190, 110, 40, 60, 50)
+    assert minao.over_baseline == 0 and "### Memory (MB)" in markdown(rows)
+
+
+def test_energy_at_the_stop_by_hand():
+    rows = [row(molecule, "minao", 10, energy_lacking=1e-10) for molecule in "abc"]
+    rows += [row("a", "two-level:minao", 1, energy_lacking=-1e-10, energy_estimate=4e-10),
+             row("b", "two-level:minao", 1, energy_lacking=1e-9, energy_estimate=5e-10, energy=-1.0 + 1e-9),
+             row("c", "two-level:minao", 1, energy_lacking=1e-13, energy_estimate=1e-14),
+             row("d", "minao", 10), row("d", "two-level:minao", 1, energy=None)]
+    minao, two = sections(rows)[0].stops
+    assert (minao.runs, minao.estimates, minao.below) == (3, 0, 0) and math.isnan(minao.ratios[1])
+    assert (two.runs, two.estimates, two.below) == (3, 3, 1)
+    assert two.lacking == (1e-10, 1e-9) and two.ratios[1] == pytest.approx((4 + 0.5) / 2)
+    assert two.above_baseline == pytest.approx(1e-9, rel=1e-6)
+    assert "### Energy at the stop (Eh)" in markdown(rows)
+    assert "Energy at the stop" not in markdown([row("a", "minao", 10)])
 
 
 # -- Markdown --
@@ -127,9 +166,9 @@ def test_overview_has_a_line_per_section_and_the_common_guesses():
             *(row("a", guess, cycles, protocol=UNFITTED) for guess, cycles in (("minao", 10), ("ml", 5))),
             *(row("a", guess, cycles, set="other") for guess, cycles in (("minao", 10), ("ml", 5)))]
     table = overview(sections(rows))
-    assert table.header[4:] == ["molecules", "cycles minao", "ml"]
+    assert table.header[4:] == ["molecules", "builds minao", "ml"]
     assert [line[4:] for line in table.cells] == [
-        ["2", "20", "2.90 / 0.82 (1 failed)"], ["1", "10", "0.50 / 0.55"], ["1", "10", "0.50 / 0.55"]]
+        ["2", "12.0", "31.0 / 0.82 (1 failed)"], ["1", "12.0", "7.0 / 0.55"], ["1", "12.0", "7.0 / 0.55"]]
     assert [line[:4] for line in table.cells][1] == ["2", "small", "B3LYP/def2-tzvp", "no"]
 
 
@@ -245,38 +284,3 @@ def test_a_guess_has_one_colour_throughout(two_sections):
     assert len({style.colour for style in styles.values()}) == len(GUESSES)
     assert [guess for guess, style in styles.items() if style.emphasised] == ["minao", "ml [7a88bb24]"]
     assert [guess for guess, style in styles.items() if style.dashes == "--"] == ["exact-fit"]
-
-
-# -- comparison --
-
-
-def test_compare_by_hand():
-    a = [row("a", "ml", 10, weights="a" * 8), row("b", "ml", 20, weights="a" * 8), row("only-a", "ml", 5),
-         row("a", "minao", 12)]
-    b = [row("a", "ml", 7, weights="b" * 8, guess_builds=1, energy=-1.0 + 1e-7), failed("b", "ml", weights="b" * 8),
-         row("a", "minao", 12), row("a", "sap", 11)]
-    text = compare(a, b, "old.jsonl", "new.jsonl")
-    cells = {line[0]: line for line in ([cell.strip() for cell in line.strip("|").split("|")]
-                                        for line in text.splitlines() if line.startswith("|"))}
-    assert cells["ml"][1:6] == ["aaaaaaaa", "bbbbbbbb", "2", "30", "58"]
-    assert cells["ml"][6].startswith("1.933 [0.800, 2.500]")
-    assert cells["ml"][7:] == ["1 / 0 / 1", "0 / 1", "0.73", "1.0e-07"]
-    assert cells["minao"][6:8] == ["1.000", "0 / 1 / 0"]
-    assert "- b, ml: 20 in A, 50 in B (+30)\n- a, ml: 10 in A, 8 in B (-2)" in text
-    assert "- A: small (basis=def2-svp," in text and "molecules per guess: 1 of ml" in text
-    assert "- B: small" in text and "molecules per guess: 1 of sap" in text
-    assert "versions of PySCF differ" not in text
-
-
-def test_compare_says_that_versions_differ():
-    text = compare([row("a", "minao", 10)], [row("a", "minao", 10, protocol=FITTED | {"pyscf_version": "2.15.0"})],
-                   "A", "B")
-    assert "**The versions of PySCF differ**: 2.14.0 in A, 2.15.0 in B." in text
-    assert "| 2.14.0 | 2.15.0 |" in text and "In one file only" not in text
-
-
-@pytest.mark.parametrize("other", [{"set": "large"}, {"protocol": UNFITTED}, {"fingerprint": "moved"},
-                                   {"guess": "atom"}])
-def test_compare_without_anything_in_common_says_so(other):
-    with pytest.raises(ValueError, match="old.jsonl and new.jsonl have no run in common"):
-        compare([row("a", "minao", 10)], [row("a", "minao", 10) | other], "old.jsonl", "new.jsonl")

@@ -1,17 +1,19 @@
 """A suite loses and repeats no run, and what fails in it is counted and listed."""
 
 import json
+import re
 import types
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from benchmark_runs import H2, HF_STO3G, WATER, run, run_all
+from benchmark_runs import H2, HF_STO3G, OH, WATER, run, run_all
 
-from pyscf_mlguess.benchmark import guesses, runner
+from pyscf_mlguess.benchmark import guesses, runner, single_run
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
 from pyscf_mlguess.benchmark.results import read_rows
-from pyscf_mlguess.benchmark.summary import summarise
+from pyscf_mlguess.benchmark.summary import fock_builds, summarise
 from pyscf_mlguess.journal import append_row
 from pyscf_mlguess.molecules.molecule import Molecule
 
@@ -23,6 +25,7 @@ def test_unconverged_counts_as_max_cycle_and_is_listed():
     row, dm = run(WATER, "minao", protocol)
     assert dm is None and not row["converged"] and row["energy"] is None and row["cycles"] == 2
     assert len(row["curve"]) == 2 and row["wall"]["scf"] > 0
+    assert row["scf_builds"] == 3 and fock_builds(row) == 4  # as of a run that converges in its second cycle
     assert summarise([row])[0].failures == 1
     assert "- water, minao: not converged in 2 cycles" in markdown([row])
 
@@ -31,9 +34,9 @@ def test_a_guess_that_raises_counts_as_max_cycle_and_is_listed(monkeypatch):
     def fail(mf, guess, start):
         raise RuntimeError("no such luck")
 
-    monkeypatch.setattr(runner, "initial_density", fail)
+    monkeypatch.setattr(single_run, "initial_density", fail)
     row, _ = run(WATER, "atom")
-    assert row["cycles"] == 50 and row["error"] == "RuntimeError: no such luck"
+    assert fock_builds(row) == 52 and row["error"] == "RuntimeError: no such luck"
     assert "- water, atom: failed, RuntimeError: no such luck" in markdown([row | {"guess": "minao"}, row])
 
 
@@ -146,6 +149,73 @@ def test_a_path_resumes_in_its_middle(tmp_path):
         return [(r["molecule"], r["guess"], r["cycles"], round(r["initial_energy"], 7)) for r in read_rows(path)]
 
     assert results(output) == results(whole)
+
+
+def test_a_scanner_walks_a_path_and_its_first_step_is_left_out(tmp_path):
+    output = tmp_path / "bench.jsonl"
+    protocol = Protocol(basis="sto-3g", grid_level=0, scanner=True)
+    run_all(PATH, ["minao", "two-level:minao"], output, protocol)
+    rows = read_rows(output)
+    assert [(r["molecule"], r["guess"]) for r in rows] == [
+        (frame.name, guess) for guess in ("minao", "two-level:minao") for frame in PATH[1:]]
+    assert all(r["error"] is None and r["converged"] and r["integrals"] == "density-fitted" for r in rows)
+    for row in rows:
+        alone, _ = run(next(m for m in PATH if m.name == row["molecule"]), "minao", replace(protocol, scanner=False))
+        assert row["energy"] == pytest.approx(alone["energy"], abs=1e-8)
+        assert row["initial_energy"] - row["energy"] < 0.1 * (alone["initial_energy"] - alone["energy"])
+        assert fock_builds(row) > 1
+    lines = output.read_text().splitlines(keepends=True)
+    output.write_text("".join(lines[:3]))
+    run_all(PATH, ["minao", "two-level:minao"], output, protocol)
+    again = read_rows(output)[-1]
+    assert (again["molecule"], again["guess"]) == ("H2_0.76", "two-level:minao")
+    assert fock_builds(again) == fock_builds(rows[-1])
+
+
+def test_a_scanner_starts_from_what_pyscf_can_be_asked_for(tmp_path):
+    with pytest.raises(ValueError, match="'exact-fit': a scanner starts from minao"):
+        run_all(PATH, ["minao", "exact-fit"], tmp_path / "bench.jsonl", Protocol(scanner=True))
+    with pytest.raises(ValueError, match="a scanner needs frames of a path"):
+        run_all([H2], ["minao"], tmp_path / "bench.jsonl", Protocol(scanner=True))
+
+
+def test_what_the_energy_lacks_at_the_stop():
+    protocol = Protocol(xc="hf", basis="sto-3g", density_fit=False, conv_tol=1e-5, converge_on=True)
+    row, _ = run(WATER, "minao", protocol)
+    exact, _ = run(WATER, "minao", replace(protocol, conv_tol=1e-12, converge_on=False))
+    assert row["energy_lacking"] == pytest.approx(row["energy"] - exact["energy"], abs=1e-11)
+    assert row["energy_lacking"] > 1e-11 and row["energy_estimate"] is None and exact["energy_lacking"] is None
+    two, _ = run(WATER, "two-level:minao", Protocol(basis="sto-3g", grid_level=0, converge_on=True))
+    assert 0 <= two["energy_estimate"] < 1e-9 and abs(two["energy_lacking"]) < 1e-9
+    assert two["scf_builds"] < 5  # what shows the error is not the run's own
+
+
+def test_results_of_earlier_versions_are_read(tmp_path):
+    output = tmp_path / "bench.jsonl"
+    run_all([H2], ["minao"], output)
+    (now,) = read_rows(output)
+    old = json.loads(output.read_text())
+    for name in ("resident_mb", "energy_estimate", "energy_lacking"):
+        del old[name]
+    for name in ("max_memory", "smearing", "symmetry", "restricted_open", "scanner", "converge_on"):
+        del old["protocol"][name]
+    del old["wall"]["build"], old["cpu"]["build"]
+    output.write_text(json.dumps(old) + "\n")
+    (before,) = read_rows(output)
+    assert fock_builds(before) == fock_builds(now) and before["protocol"] == now["protocol"]
+    assert not re.search(r"\bnan\b", markdown([before])) and "Memory" not in markdown([before])
+    run_all([H2], ["minao"], output)
+    assert len(read_rows(output)) == 1
+
+
+@pytest.mark.parametrize("settings, expected", [
+    ({"restricted_open": True}, "ROKS"), ({"smearing": 0.01}, "Smearing"), ({"symmetry": True}, "SymAdapted")])
+def test_protocols_make_the_objects_they_say(settings, expected):
+    mol = OH.mol("sto-3g")
+    mf = Protocol(basis="sto-3g", max_memory=1234, **settings).mean_field(mol)
+    assert expected in type(mf).__name__ and mf.max_memory == mf.with_df.max_memory == 1234
+    assert mf.with_df._cderi is not None
+    assert Protocol(basis="sto-3g", max_memory=1).mean_field(mol).with_df._cderi is None
 
 
 def test_previous_needs_a_path(tmp_path):

@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from pyscf.data.elements import ELEMENTS
+from pyscf.data.nist import BOHR
 from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 from scipy.spatial.distance import pdist
@@ -12,8 +13,9 @@ from scipy.spatial.distance import pdist
 from pyscf_mlguess.benchmark.sets import load_set
 
 SIZES = {"qm9_size": 50, "drug_like": 30, "ions": 20, "radicals": 20, "elements": 20, "distorted": 20, "path": 20,
-         "large": 10}
-ATOMS = {"drug_like": (26, 60), "ions": (3, 25), "radicals": (3, 20), "distorted": (7, 15), "large": (80, 200)}
+         "large": 10, "steps": 40, "small_drugs": 14, "natural_products": 2}
+ATOMS = {"drug_like": (26, 60), "ions": (3, 25), "radicals": (3, 20), "distorted": (7, 15), "large": (80, 200),
+         "small_drugs": (16, 31), "natural_products": (113, 168)}
 
 
 @pytest.fixture(params=SIZES)
@@ -78,6 +80,28 @@ def test_frames_of_a_path_are_neighbours_in_order():
             assert frame.symbols == after.symbols
             assert np.linalg.norm(pdist(frame.positions) - pdist(after.positions)) < 3.0
     assert not any(molecule.path for molecule in load_set("large")[0])
+
+
+def test_steps_are_as_a_scanner_meets_them():
+    frames = load_set("steps")[0]
+    first_ten = [molecule.name for molecule in load_set("small_drugs")[0][:10]]
+    assert first_ten == list(dict.fromkeys(frame.path for frame in frames))
+    moved = [np.linalg.norm(np.subtract(after.positions, frame.positions), axis=1) / BOHR
+             for frame, after in zip(frames, frames[1:]) if frame.path == after.path]
+    assert len(moved) == 30
+    assert 0.01 < np.mean(np.concatenate(moved)) < 0.02 and max(map(np.max, moved)) < 0.1
+
+
+def test_ten_small_drugs_hold_three_of_thirty_atoms_and_ten_are_of_twenty():
+    sizes = [len(molecule.symbols) for molecule in load_set("small_drugs")[0]]
+    assert sum(size >= 30 for size in sizes[:10]) == 3 and sum(size <= 20 for size in sizes) == 10
+
+
+def test_formulas_of_the_natural_products():
+    from pyscf_mlguess.benchmark.sets.training_molecules import sum_formula
+
+    assert {m.name: sum_formula(m.symbols) for m in load_set("natural_products")[0]} == {
+        "taxol": "C47H51NO14", "valinomycin": "C54H90N6O18"}
 
 
 def test_large_is_sorted_by_size():

@@ -29,6 +29,36 @@ def test_the_full_suite_covers_what_users_run():
     assert guesses >= {*CLASSICAL, "pre-scf", "projected:sto-3g", "projected:def2-svp", "converged", "exact-fit"}
 
 
+def test_the_builds_suite_holds_what_is_to_be_reached():
+    chosen = [*batches("builds"), *batches("builds-large")]
+    assert {(b.set, b.protocol.xc, b.protocol.basis, b.protocol.density_fit) for b in chosen} == {
+        ("qm9_size", "pbe", "def2-svp", True), ("transition_metals", "pbe", "def2-svp", True),
+        ("steps", "pbe", "def2-svp", True),
+        *(("small_drugs", xc, "def2-tzvp", True) for xc in ("pbe", "r2scan", "b3lyp", "hf")),
+        *(("small_drugs", xc, "def2-svp", False) for xc in ("b3lyp", "HYB_GGA_XC_WB97X_D")),
+        ("small_drugs", "b3lyp", "def2-tzvp", False),
+        *(("natural_products", xc, "def2-svp", True) for xc in ("pbe", "b3lyp"))}
+    assert {b.guesses for b in chosen} == {("minao", "two-level:minao", "two-level:ml")}
+    assert all(b.protocol.scanner == (b.set == "steps") and b.protocol.threads == 2 for b in chosen)
+    assert {b.protocol.max_memory for b in chosen if b.set == "natural_products"} == {4000, 16000}
+    for batch in batches("builds"):
+        assert len({m.path or m.name for m in batch.molecules}) >= 10
+
+
+def test_the_convergence_suite_meets_all_kinds_of_occupations():
+    chosen = list(batches("convergence"))
+    assert all(b.protocol.converge_on for b in chosen)
+    assert any(b.protocol.smearing for b in chosen) and any(b.protocol.symmetry for b in chosen)
+    assert any(b.protocol.restricted_open and b.set == "radicals" for b in chosen)
+    assert {b.set for b in chosen} >= {"hard", "radicals", "ions", "transition_metals", "qm9_size"}
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_what_learning_brings_stands_beside_what_comes_without_it(suite):
+    for batch in batches(suite):
+        assert ("two-level:ml" in batch.guesses) == ("two-level:minao" in batch.guesses)
+
+
 def test_the_standard_suite_holds_the_tables_of_the_results():
     tables = {(batch.set, batch.protocol.xc, batch.protocol.basis): batch for batch in batches("standard")}
     assert len(tables) == len(list(batches("standard"))) == 10
@@ -52,7 +82,7 @@ def test_refined_guesses_are_compared_on_a_grid_that_they_do_not_come_from(suite
 def test_no_model_was_trained_on_a_molecule_of_the_suites(model):
     keys = trained_on(model)
     assert len(keys) > 100
-    molecules = {m for batch in batches("full") for m in batch.molecules}
+    molecules = {m for suite in ("full", "builds", "builds-large") for batch in batches(suite) for m in batch.molecules}
     assert len(molecules) > 180
     assert not [m.name for m in molecules if m.inchikey in keys]
     assert not [m.name for m in molecules if not m.inchikey]
@@ -66,5 +96,6 @@ def test_models_take_the_place_of_the_default_one():
 
 
 def test_an_unknown_suite_is_named():
-    with pytest.raises(ValueError, match="unknown suite 'slow'; known are quick, standard, times, full"):
+    known = "quick, standard, times, builds, builds-large, convergence, full"
+    with pytest.raises(ValueError, match=f"unknown suite 'slow'; known are {known}"):
         list(batches("slow"))

@@ -1,1 +1,1 @@
-"""Counts SCF cycles from different guesses: protocol -> molecules -> runs (JSONL) -> report."""
+"""Counts Fock builds from different guesses: protocol -> molecules -> runs (JSONL) -> report."""

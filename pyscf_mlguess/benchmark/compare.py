@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pyscf_mlguess.benchmark.report import Table, escape, interval, markdown_table, number
 from pyscf_mlguess.benchmark.sections import level
-from pyscf_mlguess.benchmark.summary import Pairs, bootstrap, counted_cycles, finite, geometry, wall_ratio
+from pyscf_mlguess.benchmark.summary import Pairs, bootstrap, finite, fock_builds, geometry, time_ratio
 
 _LARGEST_DIFFERENCES = 10
 
@@ -38,14 +38,14 @@ def compare(rows_a: list[dict], rows_b: list[dict], name_a: str, name_b: str) ->
         raise ValueError(f"{name_a} and {name_b} have no run in common: no molecule with the same set, geometry, "
                          "protocol and guess; compare files of the same `mlguess bench` command")
     blocks = ["# Initial guesses compared", f"A: {escape(name_a)}  \nB: {escape(name_b)}",
-              "Over the molecules that both have. Counted cycles as in the report of `mlguess bench`. B/A: ratio of "
+              "Over the molecules that both have. Fock builds as in the report of `mlguess bench`. B/A: ratio of "
               "sums, below 1 where B is better; in brackets the 95 % interval from resampling the molecules."]
     for (molecule_set, protocol), comparisons in shared.items():
         blocks += [f"## {escape(molecule_set)}: {level(dict(protocol))}", _protocol(protocol, comparisons),
                    markdown_table(_table(comparisons))]
         differences = _largest_differences(comparisons)
         if differences:
-            blocks += ["### Largest differences in cycles", "\n".join(differences)]
+            blocks += ["### Largest differences in Fock builds", "\n".join(differences)]
     alone = [*_only_in("A", a, b), *_only_in("B", b, a)]
     if alone:
         blocks += ["## In one file only", "\n".join(f"- {escape(line)}" for line in alone)]
@@ -83,13 +83,13 @@ def _protocol(protocol, comparisons):
 
 
 def _table(comparisons):
-    header = ["guess", "A", "B", "molecules", "cycles A", "cycles B", "B/A", "won / tied / lost", "failures A / B",
+    header = ["guess", "A", "B", "molecules", "builds A", "builds B", "B/A", "won / tied / lost", "failures A / B",
               "wall B/A", "energies differ by (Eh)"]
     return Table("", header, [_line(comparison, comparisons) for comparison in comparisons], text_columns=3)
 
 
 def _line(comparison, comparisons):
-    b, a = zip(*((counted_cycles(own), counted_cycles(base)) for own, base in comparison.pairs), strict=True)
+    b, a = zip(*((fock_builds(own), fock_builds(base)) for own, base in comparison.pairs), strict=True)
     energies = [abs(own["energy"] - base["energy"]) for own, base in comparison.pairs
                 if finite(own["energy"]) and finite(base["energy"])]
     outcomes = [sum(outcome) for outcome in zip(*((y < x, y == x, y > x) for x, y in zip(a, b, strict=True)),
@@ -98,7 +98,7 @@ def _line(comparison, comparisons):
     versions = len({variant[1] for c in comparisons for variant in (c.variant_a, c.variant_b)}) > 1
     return [comparison.guess, _variant(comparison.variant_a, versions), _variant(comparison.variant_b, versions),
             str(len(b)), str(sum(a)), str(sum(b)), interval(bootstrap(b, a)[0]), " / ".join(map(str, outcomes)),
-            " / ".join(map(str, failures)), number(wall_ratio(comparison.pairs), ".2f"),
+            " / ".join(map(str, failures)), number(time_ratio(comparison.pairs), ".2f"),
             f"{max(energies):.1e}" if energies else "-"]
 
 
@@ -108,10 +108,10 @@ def _variant(variant, versions):
 
 
 def _largest_differences(comparisons):
-    differences = [(counted_cycles(own) - counted_cycles(base), comparison, own, base)
+    differences = [(fock_builds(own) - fock_builds(base), comparison, own, base)
                    for comparison in comparisons for own, base in comparison.pairs]
     differences = sorted((d for d in differences if d[0]), key=lambda d: -abs(d[0]))[:_LARGEST_DIFFERENCES]
-    return [f"- {escape(own['molecule'])}, {comparison.guess}: {counted_cycles(base)} in A, {counted_cycles(own)} in B "
+    return [f"- {escape(own['molecule'])}, {comparison.guess}: {fock_builds(base)} in A, {fock_builds(own)} in B "
             f"({change:+d})" for change, comparison, own, base in differences]
 
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Callable
 from contextlib import contextmanager
+
+from pyscf_mlguess.stages import stage
 
 
 class BuildCounter:
     """Number of Fock builds so far: calls of get_veff, and calls of get_jk outside it that ask for exchange.
 
     Coulomb matrices alone are not counted: a guess gets them from three-centre integrals.
+    before: called before each.
     """
 
-    def __init__(self):
+    def __init__(self, before: Callable[[], None] = lambda: None):
         self.builds = 0
+        self._before = before
         self._within = False
 
     def counted(self, method):
-        """``method`` with every outermost call counted."""
+        """``method`` with every outermost call counted, and timed as the stage "build"."""
         signature = inspect.signature(method)
 
         @functools.wraps(method)
@@ -26,10 +31,14 @@ class BuildCounter:
             if self._within:
                 return method(*args, **kwargs)
             arguments = signature.bind(*args, **kwargs).arguments
-            self.builds += bool(arguments.get("with_k", True))
+            if not arguments.get("with_k", True):
+                return method(*args, **kwargs)
+            self._before()
+            self.builds += 1
             self._within = True
             try:
-                return method(*args, **kwargs)
+                with stage("build"):
+                    return method(*args, **kwargs)
             finally:
                 self._within = False
 
@@ -37,9 +46,9 @@ class BuildCounter:
 
 
 @contextmanager
-def counting_builds(mf):
+def counting_builds(mf, before: Callable[[], None] = lambda: None):
     """A BuildCounter of ``mf`` (and of its density-fitting object) while the block runs."""
-    counter = BuildCounter()
+    counter = BuildCounter(before)
     with_df = getattr(mf, "with_df", None)
     seams = [(mf, "get_veff"), (mf, "get_jk")] + ([(with_df, "get_jk")] if with_df else [])
     for owner, name in seams:

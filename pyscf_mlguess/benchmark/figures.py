@@ -15,15 +15,15 @@ from matplotlib.ticker import MaxNLocator
 
 from pyscf_mlguess.benchmark.guesses import BASELINE, needs_converged
 from pyscf_mlguess.benchmark.sections import STAGES, Section
-from pyscf_mlguess.benchmark.summary import Summary, counted_cycles, geometry
+from pyscf_mlguess.benchmark.summary import Summary, fock_builds, geometry
 
 # Okabe and Ito's and Tol's colours, chosen to differ for colour-blind readers, too.
 _LEARNED_COLOURS = ("#D55E00", "#AA3377", "#882255", "#EE3377")
 _CLASSICAL_COLOURS = ("#0072B2", "#009E73", "#56B4E9", "#E69F00", "#332288", "#999933", "#44AA99",
                       "#CC79A7", "#117733", "#88CCEE")
 _ORACLE_COLOURS = ("#777777", "#AAAAAA")
-_STAGE_COLOURS = dict(zip(STAGES, ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#C9D1D9"), strict=True))
-_STAGE_NAMES = {"rest": "rest of guess", "scf": "SCF"}
+_STAGE_COLOURS = dict(zip(STAGES, ("#D55E00", "#E69F00", "#009E73", "#56B4E9", "#9AA5B1", "#D9DEE3"), strict=True))
+_STAGE_NAMES = {"rest": "rest of guess", "build": "Fock builds", "scf": "rest of SCF"}
 # On top of matplotlib's default, whatever the user's matplotlibrc says.
 _STYLE = {
     "font.family": "sans-serif", "font.size": 9.0, "text.usetex": False, "text.parse_math": False,
@@ -90,7 +90,7 @@ def figures(section: Section, styles: dict[str, LineStyle]) -> list[tuple]:
     """(title, caption, matplotlib Figure) of one section, to be drawn within the report's matplotlib settings."""
     drawn = [_convergence(section, styles)]
     if any(guess != BASELINE for guess in section.pairs):
-        drawn += [_ratio_by_size(section, styles), _saved_cycles(section, styles)]
+        drawn += [_ratio_by_size(section, styles), _saved_builds(section, styles)]
     if section.times:
         drawn.append(_time_breakdown(section, styles))
     return [figure for figure in drawn if figure is not None]
@@ -151,7 +151,7 @@ def _ratio_by_size(section, styles):
     for panel, guess in zip(panels, guesses, strict=True):
         style = styles[guess]
         natm = np.array([base["natm"] for _, base in section.pairs[guess]])
-        ratios = np.array([counted_cycles(own) / counted_cycles(base) for own, base in section.pairs[guess]])
+        ratios = np.array([fock_builds(own) / fock_builds(base) for own, base in section.pairs[guess]])
         beyond = ratios > _LARGEST_RATIO
         panel.axhline(1.0, color="#111111", linewidth=1.0)
         panel.plot(natm[~beyond], ratios[~beyond], "o", color=style.colour, markersize=3.5, alpha=0.4,
@@ -164,35 +164,35 @@ def _ratio_by_size(section, styles):
         panel.set(ylim=(0, _LARGEST_RATIO), xlim=(min(atoms) - margin, max(atoms) + margin))
         _name(panel, guess, style)
     figure.supxlabel("number of atoms", fontsize=9)
-    figure.supylabel("ratio of cycles to minao", fontsize=9)
-    caption = (f"Counted cycles over those of minao, one dot per molecule; triangles: {_LARGEST_RATIO:g} and more. "
+    figure.supylabel("ratio of Fock builds to minao", fontsize=9)
+    caption = (f"Fock builds over those of minao, one dot per molecule; triangles: {_LARGEST_RATIO:g} and more. "
                "Squares: ratio of sums over the molecules of one column of the table above. Black line: as many "
-               "cycles as minao.")
-    return "Ratio of cycles by size", caption, figure
+               "as minao.")
+    return "Ratio of Fock builds by size", caption, figure
 
 
-def _saved_cycles(section, styles):
+def _saved_builds(section, styles):
     guesses = [guess for guess in section.pairs if guess != BASELINE]
-    saved = {guess: np.clip([counted_cycles(base) - counted_cycles(own) for own, base in section.pairs[guess]],
+    saved = {guess: np.clip([fock_builds(base) - fock_builds(own) for own, base in section.pairs[guess]],
                             -_LARGEST_SAVING, _LARGEST_SAVING) for guess in guesses}
     low, high = min(-1, *map(min, saved.values())), max(1, *map(max, saved.values()))
     tallest = max(np.unique(values, return_counts=True)[1].max() for values in saved.values())
     figure, panels = _panels(len(guesses), 1.45)
     for panel, guess in zip(panels, guesses, strict=True):
         style = styles[guess]
-        cycles, molecules = np.unique(saved[guess], return_counts=True)
-        panel.bar(cycles, molecules, width=0.85, color=style.colour, linewidth=0,
+        builds, molecules = np.unique(saved[guess], return_counts=True)
+        panel.bar(builds, molecules, width=0.85, color=style.colour, linewidth=0,
                   alpha=0.9 if style.emphasised else 0.75)
         panel.axvline(0.0, color="#111111", linewidth=1.0)
         panel.set(xlim=(low - 0.7, high + 0.7), ylim=(0, tallest * 1.05))
         panel.xaxis.set_major_locator(_whole_numbers())
         panel.yaxis.set_major_locator(_whole_numbers())
         _name(panel, guess, style)
-    figure.supxlabel("cycles saved against minao", fontsize=9)
+    figure.supxlabel("Fock builds saved against minao", fontsize=9)
     figure.supylabel("molecules", fontsize=9)
-    caption = ("Counted cycles of minao minus those of the guess, number of molecules each; to the right of the line "
-               f"the guess is better. More than {_LARGEST_SAVING} cycles either way are drawn at {_LARGEST_SAVING}.")
-    return "Saved cycles", caption, figure
+    caption = ("Fock builds of minao minus those of the guess, number of molecules each; to the right of the line "
+               f"the guess is better. More than {_LARGEST_SAVING} builds either way are drawn at {_LARGEST_SAVING}.")
+    return "Saved Fock builds", caption, figure
 
 
 def _time_breakdown(section, styles):
@@ -202,6 +202,8 @@ def _time_breakdown(section, styles):
         left = 0.0
         for stage in STAGES:
             share = 100 * times.wall[stage] / times.baseline if times.baseline else 0.0
+            if math.isnan(share):
+                continue  # of an earlier version, which did not time Fock builds by themselves
             ax.barh(position, share, left=left, height=0.7, color=_STAGE_COLOURS[stage], linewidth=0,
                     label=_STAGE_NAMES.get(stage, stage) if position == 0 else None)
             left += share
@@ -216,7 +218,8 @@ def _time_breakdown(section, styles):
     ax.grid(False, axis="y")
     figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=len(STAGES))
     caption = ("Mean wall time of a run by stage, as a share of minao's on the same molecules: the learned model, the "
-               "route from its output to a density matrix, cheap iterations, the rest of the guess, and the SCF.")
+               "route from its output to a density matrix, cheap iterations, the rest of the guess, the "
+               "Fock builds, and the rest of the SCF.")
     return "Where the time goes", caption, figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
@@ -46,12 +46,14 @@ class Start:
     """What a guess may start from besides the SCF object.
 
     converged: converged density matrix at this geometry; previous: that of the frame before on a path.
+    scanners: those that have come along the path to this geometry, by guess.
     """
 
     molecule: Molecule
     protocol: Protocol
     converged: np.ndarray | None = None
     previous: np.ndarray | None = None
+    scanners: dict[str, scf.hf.SCF] = field(default_factory=dict)
 
 
 def is_two_level(guess: str) -> bool:
@@ -111,6 +113,8 @@ def check_guess(guess: str, protocol: Protocol) -> None:
                          f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, "
                          f"{DENSITY_ALONE}[:<model>], {UNCHECKED}[:<model>], each also as <guess>{REFINED} and "
                          f"{TWO_LEVEL}<guess>")
+    if protocol.scanner and not _is_key(guess):
+        raise ValueError(f"{whole!r}: a scanner starts from {', '.join(CLASSICAL)}, ml or ml:<model>")
     if guess == "vsap" and protocol.xc.lower() == "hf":
         raise ValueError("vsap exists for density functionals only, not for hf; leave one of them out")
 
@@ -118,8 +122,12 @@ def check_guess(guess: str, protocol: Protocol) -> None:
 def prepare(mf: scf.hf.SCF, guess: str, start: Start) -> None:
     """Set ``mf.init_guess`` of a two-level SCF object, whose kernel begins by refining it."""
     source = source_of(guess)
-    by_key = source in CLASSICAL or source.partition(":")[0] == "ml"
-    mf.init_guess = source if by_key else initial_density(mf, source, start)
+    mf.init_guess = source if _is_key(source) else initial_density(mf, source, start)
+
+
+def _is_key(source):
+    """Whether PySCF's ``init_guess`` takes it."""
+    return source in CLASSICAL or source.partition(":")[0] == "ml"
 
 
 def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pyscf_mlguess.benchmark.guesses import DENSITY_ALONE, model_of
-from pyscf_mlguess.benchmark.summary import Estimate, bootstrap, counted_cycles, pairs_with_baseline
+from pyscf_mlguess.benchmark.summary import Estimate, bootstrap, fock_builds, pairs_with_baseline
 from pyscf_mlguess.models import load_model
 
 _STYLES = {"small": ("#56B4E9", "s"), "medium": ("#009E73", "D"), "full": ("#D55E00", "o")}
@@ -27,7 +27,7 @@ class Point:
     molecules, weights: what it was trained on, and how large its base level is.
     density_loss, corrected_loss: geometric means of d^T Q d over that of free atoms, of the density on the validation
     molecules and, where it was learned, after its correction on molecules that the first model had not seen.
-    ratios: ratio of the sums of cycles, by guess ("ml", "ml-density"), on ``runs`` molecules.
+    ratios: ratio of the sums of Fock builds, by guess ("ml", "ml-density"), on ``runs`` molecules.
     """
 
     size: str
@@ -60,9 +60,9 @@ def _point(model, guesses):
     training = load_model(model).card["training"]
     if "size" not in training:
         raise ValueError(f"the card of {model} does not tell its size; train it again")
-    cycles = {guess: np.array([[counted_cycles(row) for row in pair] for pair in pairs])
+    builds = {guess: np.array([[fock_builds(row) for row in pair] for pair in pairs])
               for guess, pairs in guesses.items()}
-    ratios = {guess: bootstrap(*both.T)[0] for guess, both in cycles.items()}
+    ratios = {guess: bootstrap(*both.T)[0] for guess, both in builds.items()}
     return Point(training["size"], training["molecules"], training["weights"], training["validation_loss"]["base"],
                  list(training["responses"]["losses"].values())[-1], max(map(len, guesses.values())), ratios)
 
@@ -71,7 +71,7 @@ def markdown(points: list[Point]) -> str:
     """The points as a table."""
     guesses = sorted({guess for point in points for guess in point.ratios})
     lines = ["| size | weights | molecules | loss of the density | after its correction | "
-             + " | ".join(f"{guess}, ratio of cycles" for guess in guesses) + " |", "|---" * (5 + len(guesses)) + "|"]
+             + " | ".join(f"{guess}, ratio of builds" for guess in guesses) + " |", "|---" * (5 + len(guesses)) + "|"]
     for point in points:
         ratios = [f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" if (e := point.ratios.get(guess)) else "-"
                   for guess in guesses]
@@ -81,7 +81,7 @@ def markdown(points: list[Point]) -> str:
 
 
 def draw_curve(points: list[Point]) -> str:
-    """Density error (left) and ratio of cycles (right) against the number of training molecules, as SVG."""
+    """Density error (left) and ratio of Fock builds (right) against the number of training molecules, as SVG."""
     with matplotlib.rc_context({"font.size": 9.0, "svg.fonttype": "none", "svg.hashsalt": "pyscf-mlguess"}):
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -101,7 +101,7 @@ def draw_curve(points: list[Point]) -> str:
                                fmt=marker + dashes, color=colour, mfc=face, capsize=2, lw=1)
         left.set(xscale="log", yscale="log", xlabel="training molecules", ylabel="loss relative to free atoms",
                  title="density (full) and after its correction (dotted)")
-        right.set(xscale="log", xlabel="training molecules", ylabel="cycles relative to minao",
+        right.set(xscale="log", xlabel="training molecules", ylabel="Fock builds relative to minao",
                   title="ml (full) and ml-density (dotted)")
         left.legend(frameon=False)
         for axes in (left, right):

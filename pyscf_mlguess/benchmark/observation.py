@@ -1,7 +1,9 @@
-"""What an SCF run shows on its way: the energy and gradient of its guess and of each cycle, its peak memory."""
+"""What an SCF run shows on its way: energy and gradient of its guess and of each cycle, and its memory."""
 
 from __future__ import annotations
 
+import ctypes
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,12 +19,24 @@ class Observation:
 
     initial_energy: of the guess; None if the SCF did not get as far.
     curve: [energy, norm of the orbital gradient] after each cycle.
+    resident_after_guess: resident memory (MB) when the SCF begins its first Fock build.
     """
 
     def __init__(self):
         self.initial_energy: float | None = None
         self.curve: list[list[float]] = []
+        self.resident_after_guess: float | None = None
+        self._begun = False
         self._fock = self._dm = None
+
+    def begin(self) -> None:
+        """The next Fock build is the SCF's own."""
+        self._begun = True
+
+    def see_build(self) -> None:
+        """To be called before each Fock build."""
+        if self._begun and self.resident_after_guess is None:
+            self.resident_after_guess = resident_memory_mb()
 
     def initial_gradient(self, ovlp: np.ndarray) -> float | None:
         """Norm of the orbital gradient of the guess, whose orbitals need not exist.
@@ -77,5 +91,24 @@ def reset_peak_memory() -> bool:
 
 def peak_memory_mb() -> float:
     """Peak resident memory of this process since ``reset_peak_memory``, MB."""
-    (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) / 1024
+    return _status_mb("VmHWM:")
+
+
+def resident_memory_mb() -> float:
+    """Resident memory of this process, MB; 0 where the system does not tell (only Linux does)."""
+    return _status_mb("VmRSS:") if _STATUS.exists() else 0.0
+
+
+def _status_mb(name):
+    (line,) = (line for line in _STATUS.read_text().splitlines() if line.startswith(name))
+    # In kB of 1024 bytes; PySCF's max_memory is in MB of a million.
+    return int(line.split()[1]) * 1.024e-3
+
+
+def release_memory() -> None:
+    """Give back to the system what earlier runs have left, or it would be this run's: PySCF decides by it."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # not the GNU C library
+        pass

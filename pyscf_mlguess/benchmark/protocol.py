@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import pyscf
-from pyscf import dft, gto, scf
+from pyscf import dft, gto, lib, scf
+from pyscf.df.addons import make_auxmol
 from pyscf.lib.exceptions import BasisNotFoundError
+
+# The share of the free memory that PySCF gives a fitting tensor (``df.DF.build``).
+_SHARE_OF_MEMORY = 0.9
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,12 @@ class Protocol:
 
     xc: PySCF's functional string, or "hf".
     threads: OpenMP threads of PySCF.
+    max_memory: what PySCF may use, MB.
+    smearing: width of Fermi smearing, Eh; 0 for whole occupations.
+    symmetry: point-group symmetry.
+    restricted_open: ROHF or ROKS for open shells.
+    scanner: the frames of a path are steps of one PySCF scanner; the first is walked, not recorded.
+    converge_on: converged runs go on to 1e-12 Eh, which shows what their energy lacked.
     """
 
     xc: str = "pbe"
@@ -24,24 +34,60 @@ class Protocol:
     conv_tol: float = 1e-9
     max_cycle: int = 50
     threads: int = 1
+    max_memory: int = 4000
+    smearing: float = 0.0
+    symmetry: bool = False
+    restricted_open: bool = False
+    scanner: bool = False
+    converge_on: bool = False
     pyscf_version: str = pyscf.__version__
 
     def mean_field(self, mol: gto.Mole) -> scf.hf.SCF:
-        """A fresh SCF object: restricted for closed shells, unrestricted otherwise."""
+        """A fresh SCF object: restricted for closed shells, otherwise unrestricted unless ``restricted_open``."""
+        mol.max_memory = self.max_memory
+        if self.symmetry:
+            mol.symmetry = True
+            mol.build(False, False)
         mf = self._bare(mol)
         if self.density_fit:
             mf = mf.density_fit()
-            # Without exact exchange PySCF recomputes the integrals in every cycle: same cycles, twice the time.
-            mf.with_df.build()
+            self.build_tensor(mf.with_df)
+        if self.smearing:
+            mf = scf.addons.smearing(mf, sigma=self.smearing, method="fermi")
         mf.conv_tol = self.conv_tol
         mf.max_cycle = self.max_cycle
         return mf
 
+    def build_tensor(self, with_df) -> None:
+        """Build the fitting tensor of ``with_df`` where memory holds it.
+
+        Without exact exchange PySCF would recompute the integrals in every cycle: same cycles, twice the time.
+        """
+        pairs = with_df.mol.nao * (with_df.mol.nao + 1) // 2
+        needed = 8e-6 * pairs * make_auxmol(with_df.mol, with_df.auxbasis).nao
+        if needed < _SHARE_OF_MEMORY * (with_df.max_memory - lib.current_memory()[0]):
+            with_df.build()
+
+    def scanning(self, mf: scf.hf.SCF) -> scf.hf.SCF:
+        """The scanner of ``mf``, which has its fitting tensor at every geometry where a single run has it."""
+        scanner = mf.as_scanner()
+        if self.density_fit:
+            with_df, reset = scanner.with_df, scanner.with_df.reset
+
+            def reset_and_build(mol=None):
+                reset(mol)
+                self.build_tensor(with_df)
+                return with_df
+
+            with_df.reset = reset_and_build
+        return scanner
+
     def _bare(self, mol):
+        restricted_open = self.restricted_open and mol.spin
         if self.xc.lower() == "hf":
             # Not scf.HF: its class for one electron has no cycles to count.
-            return scf.RHF(mol) if mol.spin == 0 else scf.UHF(mol)
-        mf = dft.KS(mol, xc=self.xc)
+            return scf.RHF(mol) if mol.spin == 0 else scf.ROHF(mol) if restricted_open else scf.UHF(mol)
+        mf = dft.ROKS(mol, xc=self.xc) if restricted_open else dft.KS(mol, xc=self.xc)
         mf.grids.level = self.grid_level
         return mf
 

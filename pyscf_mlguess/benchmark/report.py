@@ -7,20 +7,31 @@ from collections import Counter
 from dataclasses import dataclass
 
 from pyscf_mlguess.benchmark.guesses import BASELINE
-from pyscf_mlguess.benchmark.sections import STAGES, Section, SizeBin, TimeSplit, level, sections
+from pyscf_mlguess.benchmark.sections import (
+    NOISE,
+    STAGES,
+    Memory,
+    Section,
+    SizeBin,
+    Stop,
+    TimeSplit,
+    level,
+    sections,
+)
 from pyscf_mlguess.benchmark.summary import ENERGY_TOLERANCE, Estimate, Summary
 
 HEAD = (
-    "Counted cycles: SCF cycles plus the J/K builds in the user's basis that the guess itself made. Three-centre "
-    "Coulomb matrices and coarse exchange-correlation (and density-fitted exchange for an SCF without density fitting) "
-    "count as time, not as cycles.  So do the cheap iterations of refined guesses and of two-level SCFs (coarse grid, "
-    "single precision); their number and their time are in the tables.",
+    "Fock builds: all those in the user's basis, counted as they happen: the guess's own, the one at the guess, every "
+    "cycle's, and PySCF's last one, which its number of cycles leaves out. Three-centre Coulomb matrices and coarse "
+    "exchange-correlation (and density-fitted exchange for an SCF without density fitting) count as time, not as "
+    "builds.  So do the cheap iterations of refined guesses and of two-level SCFs (coarse grid, single precision); "
+    "their number and their time are in the tables.",
     "Ratios are against minao on the same molecules, below 1 is better; in brackets the 95 % interval from resampling "
-    "the molecules. Wall ratio: guess and SCF together. Compare cycles under protocols with density fitting and wall "
+    "the molecules. Wall ratio: guess and SCF together. Compare builds under protocols with density fitting and wall "
     "times under protocols without it.",
-    "A refused guess ran minao and counts with its cycles. A run that fails or does not converge counts as max_cycle "
-    f"cycles. Higher: final energy more than {ENERGY_TOLERANCE:.0e} Eh above the lowest of all guesses. All of these "
-    "are listed.",
+    "A refused guess ran minao and counts with its builds. A run that fails or does not converge counts as max_cycle "
+    f"+ 2 builds. Higher: final energy more than {ENERGY_TOLERANCE:.0e} Eh above the lowest of all guesses. All of "
+    "these are listed.",
 )
 
 
@@ -94,11 +105,11 @@ def overview(parts: list[Section]) -> Table:
         fitting = "yes" if section.protocol["density_fit"] else "no"
         baseline = by_guess.get(BASELINE)
         cells.append([str(section.number), section.molecule_set, level(section.protocol, fitting=False), fitting,
-                      str(section.molecules), str(baseline.cycles) if baseline else "-",
+                      str(section.molecules), _builds_per_run(baseline) if baseline else "-",
                       *(_overview_cell(by_guess.get(guess)) for guess in guesses)])
-    header = ["no.", "set", "level", "fitted", "molecules", f"cycles {BASELINE}", *guesses]
-    return Table("Overview", header, cells, "Ratio of cycles (of sums) / wall ratio; in brackets failed and refused "
-                 "runs where there are any. Fitted: density fitting in the SCF.", text_columns=4)
+    header = ["no.", "set", "level", "fitted", "molecules", f"builds {BASELINE}", *guesses]
+    return Table("Overview", header, cells, "Fock builds a molecule / wall ratio; in brackets failed and refused runs "
+                 "where there are any. Fitted: density fitting in the SCF.", text_columns=4)
 
 
 def _overview_cell(summary: Summary | None):
@@ -106,41 +117,48 @@ def _overview_cell(summary: Summary | None):
         return "-"
     bad = [f"{count} {what}" for count, what in ((summary.failures, "failed"), (summary.refused, "refused"),
                                                  (summary.higher, "higher")) if count]
-    cell = f"{number(summary.ratio_of_sums.value, '.2f')} / {number(summary.wall_ratio, '.2f')}"
+    cell = f"{_builds_per_run(summary)} / {number(summary.wall_ratio, '.2f')}"
     return f"{cell} ({', '.join(bad)})" if bad else cell
+
+
+def _builds_per_run(summary):
+    return number(summary.builds / summary.runs, ".1f")
 
 
 def tables(section: Section) -> list[Table]:
     """The tables of one section; none without a run of minao."""
     if not section.summaries:
         return []
-    return [_cycles(section.summaries), _quality(section.summaries), _sizes(section.summaries, section.sizes),
-            *([_times(section.times)] if section.times else [])]
+    optional = ((_times, section.times), (_memory, section.memory), (_stops, section.stops))
+    return [_builds(section.summaries), _quality(section.summaries), _sizes(section.summaries, section.sizes),
+            *(table(found) for table, found in optional if found)]
 
 
-def _cycles(summaries: list[Summary]):
-    header = ["guess", "molecules", "cycles", "ratio of sums", "mean of ratios", "wall ratio", "won / tied / lost",
-              "failures", "refused", "higher"]
-    cells = [[s.guess, str(s.runs), str(s.cycles), interval(s.ratio_of_sums), interval(s.mean_ratio),
-              number(s.wall_ratio, ".2f"), f"{s.won} / {s.tied} / {s.lost}", str(s.failures), str(s.refused),
-              str(s.higher)] for s in summaries]
-    return Table("Counted cycles and wall time", header, cells)
+def _builds(summaries: list[Summary]):
+    header = ["guess", "molecules", "builds", "a molecule", "ratio of sums", "mean of ratios", "wall ratio",
+              "CPU ratio", "won / tied / lost", "cycles", "cheap iterations", "failures", "refused", "higher"]
+    cells = [[s.guess, str(s.runs), str(s.builds), _builds_per_run(s), interval(s.ratio_of_sums),
+              interval(s.mean_ratio), number(s.wall_ratio, ".2f"), number(s.cpu_ratio, ".2f"),
+              f"{s.won} / {s.tied} / {s.lost}", str(s.cycles), number(s.cheap_iterations, ".1f"), str(s.failures),
+              str(s.refused), str(s.higher)] for s in summaries]
+    return Table("Fock builds and wall time", header, cells,
+                 "Ratios of builds, then of time. Cycles: PySCF's mf.cycles. Cheap iterations: mean number per run.")
 
 
 def _quality(summaries: list[Summary]):
-    header = ["guess", "energy error (Eh)", "orbital gradient (Eh)", "cheap iterations", "worst final energy (Eh)"]
+    header = ["guess", "energy error (Eh)", "orbital gradient (Eh)", "worst final energy (Eh)"]
     cells = [[s.guess, number(s.initial_energy_error, ".1e"), number(s.initial_gradient, ".1e"),
-              number(s.cheap_iterations, ".1f"), number(s.worst_energy, ".1e")] for s in summaries]
+              number(s.worst_energy, ".1e")] for s in summaries]
     return Table("Starting density", header, cells,
-                 "Medians of the guess before the first cycle, mean of the cheap iterations, and the largest final "
-                 "energy above the lowest of all guesses. The energy error may be negative where the density is not "
+                 "Medians of the guess before the first cycle, and the largest final energy "
+                 "above the lowest of all guesses. The energy error may be negative where the density is not "
                  "that of a determinant.")
 
 
 def _sizes(summaries: list[Summary], sizes: list[SizeBin]):
     header = ["guess"] + [f"{_range(size)} ({size.molecules})" for size in sizes]
     cells = [[s.guess, *(_size_cell(size, s.guess) for size in sizes)] for s in summaries]
-    return Table("Ratio of cycles by number of atoms", header, cells,
+    return Table("Ratio of Fock builds by number of atoms", header, cells,
                  "Ratio of sums; in brackets the molecules, in a cell where they are fewer.")
 
 
@@ -156,12 +174,42 @@ def _size_cell(size, guess):
 
 
 def _times(times: list[TimeSplit]):
-    header = ["guess", "model", "route", "cheap", "rest of guess", "SCF", "all", "peak memory (MB)", "integrals"]
-    cells = [[t.guess, *(f"{seconds(t.wall[stage])} / {seconds(t.cpu[stage])}" for stage in STAGES),
-              f"{seconds(sum(t.wall.values()))} / {seconds(sum(t.cpu.values()))}", number(t.peak_memory, ".0f"),
-              t.integrals or "-"] for t in times]
+    header = ["guess", "builds", "wall ratio", "CPU ratio", "cheap iterations", "model", "route", "cheap",
+              "rest of guess", "Fock builds", "rest of SCF", "all", "integrals"]
+    cells = [[t.guess, number(t.builds, ".1f"), number(t.wall_ratio, ".2f"), number(t.cpu_ratio, ".2f"),
+              number(t.cheap_iterations, ".1f"),
+              *(f"{seconds(t.wall[stage])} / {seconds(t.cpu[stage])}" for stage in STAGES),
+              f"{seconds(_whole(t.wall))} / {seconds(_whole(t.cpu))}", t.integrals or "-"] for t in times]
     return Table("Time per run", header, cells,
-                 "Mean wall / CPU seconds over the molecules where guess and minao have times; SCF with its set-up.")
+                 "Means over the molecules where guess and minao have times; wall / CPU seconds. Rest of SCF: its "
+                 "set-up, tensor of the density fitting included, diagonalisation and DIIS.")
+
+
+def _whole(by_stage):
+    # Without the Fock builds where an earlier version did not time them by themselves: the SCF holds them there.
+    return sum(value for stage, value in by_stage.items() if stage != "build" or math.isfinite(value))
+
+
+def _memory(memory: list[Memory]):
+    header = ["guess", "runs", "peak", "peak growth", "after the guess", "after the run", "peak above minao's SCF"]
+    cells = [[m.guess, str(m.runs), *(number(value, ".0f") for value in (
+        m.peak, m.peak_growth, m.after_guess, m.after, m.over_baseline))] for m in memory]
+    return Table("Memory (MB)", header, cells,
+                 "Resident memory, the largest of all molecules. All but the first are the growth since the run began: "
+                 "at its highest, when the SCF begins its first Fock build, and at the end, its integrals still held; "
+                 "last, the largest excess of the growth over that of minao's run of the same molecule.")
+
+
+def _stops(stops: list[Stop]):
+    header = ["guess", "runs", "lacking: median", "largest", "estimates", "median", "largest", "too small",
+              "estimate / lacking: 5 %", "50 %", "95 %", "largest above minao's"]
+    cells = [[s.guess, str(s.runs), *(number(value, ".1e") for value in s.lacking), str(s.estimates),
+              *(number(value, ".1e") for value in s.estimate), str(s.below),
+              *(number(value, ".1f") for value in s.ratios), number(s.above_baseline, ".1e")] for s in stops]
+    return Table("Energy at the stop (Eh)", header, cells,
+                 "Lacking: |energy - energy that plain PySCF reaches from there at conv_tol 1e-12, gradient 1e-7|. "
+                 "Estimates: what the two-level SCF takes this to be at most. Too small, and the ratio: differences "
+                 f"below {NOISE:.0e} Eh are rounding. Last: energy against that of minao's run.")
 
 
 def interval(estimate: Estimate) -> str:

@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import joblib
-import numpy as np
 from pyscf import lib
 from tqdm import tqdm
 
-from pyscf_mlguess import two_level
-from pyscf_mlguess.benchmark.counting import counting_builds
-from pyscf_mlguess.benchmark.guesses import (
-    BASELINE,
-    PREVIOUS,
-    Start,
-    check_guess,
-    code_of,
-    initial_density,
-    is_two_level,
-    model_of,
-    needs_converged,
-    prepare,
-    weights_of,
-)
-from pyscf_mlguess.benchmark.observation import observing, peak_memory_mb, reset_peak_memory
+from pyscf_mlguess.benchmark.guesses import BASELINE, PREVIOUS, Start, check_guess, needs_converged
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.results import read_rows, row_key
+from pyscf_mlguess.benchmark.single_run import identity, run_guess
 from pyscf_mlguess.journal import append_row
-from pyscf_mlguess.models import trained_on
 from pyscf_mlguess.molecules.molecule import Molecule
-from pyscf_mlguess.refusal import GuessRefused
-from pyscf_mlguess.stages import listening, stage
-
-_STAGES = ("model", "route", "cheap", "guess", "scf")
 
 
 @dataclass(frozen=True)
@@ -70,8 +49,9 @@ def run_benchmark(batches: list[Batch], output: str | Path, jobs: int = 1, progr
         batch.protocol.check()
         for guess in batch.guesses:
             check_guess(guess, batch.protocol)
-        if PREVIOUS in batch.guesses and not any(molecule.path for molecule in batch.molecules):
-            raise ValueError(f"the guess {PREVIOUS!r} needs frames of a path, and {batch.set} has none (path= in xyz)")
+        wanted = f"the guess {PREVIOUS!r}" if PREVIOUS in batch.guesses else "a scanner" * batch.protocol.scanner
+        if wanted and not any(molecule.path for molecule in batch.molecules):
+            raise ValueError(f"{wanted} needs frames of a path, and {batch.set} has none (path= in xyz)")
     done = {row_key(row) for row in read_rows(output)}
     tasks = [task for batch in batches for task in _tasks(batch, done)]
     total = sum(len(guesses) for task in tasks for _, guesses in task.frames)
@@ -88,8 +68,9 @@ def _tasks(batch: Batch, done: set) -> Iterator[_Task]:
         missing = []
         for molecule in frames:
             # The first frame has none before it.
-            guesses = [guess for guess in batch.guesses if guess != PREVIOUS or molecule is not frames[0]]
-            keys = {row_key(_identity(batch.set, molecule, guess, batch.protocol)): guess for guess in guesses}
+            guesses = [guess for guess in batch.guesses
+                       if molecule is not frames[0] or guess != PREVIOUS and not batch.protocol.scanner]
+            keys = {row_key(identity(batch.set, molecule, guess, batch.protocol)): guess for guess in guesses}
             missing.append((molecule, tuple(guess for key, guess in keys.items() if key not in done)))
             done.update(keys)
         if any(guesses for _, guesses in missing):
@@ -120,8 +101,11 @@ def run_task(task: _Task, output: str | Path) -> Iterator[int]:
     """Run and append the missing guesses of every frame; yields 1 for each row appended.
 
     Oracles and guesses from the frame before start from the density that minao converged to, so minao
-    runs first, unrecorded if need be.
+    runs first, unrecorded if need be.  A scanner walks all frames again for those that are missing.
     """
+    if task.protocol.scanner:
+        yield from _walk(task, output)
+        return
     previous = None
     with lib.with_omp_threads(task.protocol.threads):
         for molecule, guesses in task.frames:
@@ -138,78 +122,13 @@ def run_task(task: _Task, output: str | Path) -> Iterator[int]:
             previous = start.converged
 
 
-def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray | None]:
-    """One SCF from one guess: the row of the results file and the final density matrix (None if not converged).
-
-    A run that fails or does not converge counts as ``max_cycle`` cycles.  A refused guess is recorded
-    as such and the run goes on from PySCF's default, as it does for users.
-    """
-    molecule, protocol = start.molecule, start.protocol
-    row = _identity(set_name, molecule, guess, protocol) | {
-        "natm": len(molecule.symbols), "nao": None, "trained_on": _trained_on(guess, molecule),
-        "cycles": protocol.max_cycle, "converged": False, "energy": None, "initial_energy": None,
-        "initial_gradient": None, "curve": [], "guess_builds": 0, "scf_builds": 0, "cheap_iterations": 0,
-        "wall": None, "cpu": None, "peak_memory_mb": None, "integrals": None, "refused": None, "error": None,
-    }
-    peak_is_own = reset_peak_memory()
-    try:
-        mf = _run(row, guess, start)
-    except Exception as error:  # one molecule that fails must not end the suite; it counts and is listed
-        row["error"] = f"{type(error).__name__}: {error}"
-        return row, None
-    row["peak_memory_mb"] = round(peak_memory_mb()) if peak_is_own else None
-    row["integrals"] = "density-fitted" if protocol.density_fit else "direct" if mf._eri is None else "in-core"
-    if not mf.converged:
-        return row, None
-    row.update(converged=True, cycles=int(mf.cycles), energy=float(mf.e_tot))
-    return row, np.asarray(mf.make_rdm1())
-
-
-def _run(row, guess, start):
-    with listening() as times:
-        with stage("scf"):
-            mf = start.protocol.mean_field(start.molecule.mol(start.protocol.basis))
-            two = is_two_level(guess)
-            if two:
-                mf = two_level(mf)
-        row["nao"] = int(mf.mol.nao)
-        with counting_builds(mf) as counter, observing(mf) as observation:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                with stage("guess"):
-                    dm = None if two else initial_density(mf, guess, start)
-                    if two:
-                        prepare(mf, guess, start)
-                row["guess_builds"] = counter.builds
-                before = {kind: _of_the_guess(getattr(times, kind)) for kind in ("wall", "cpu")}
-                with stage("scf"):
-                    mf.kernel(dm0=dm)
-            refusals = [str(w.message) for w in caught if issubclass(w.category, GuessRefused)]
-            row["refused"] = refusals[0] if refusals else None
-            row["cheap_iterations"] = times.counts["cheap_iterations"]
-            row["scf_builds"] = counter.builds - row["guess_builds"]
-    row["curve"] = [[round(energy, 10), float(f"{gradient:.4g}")] for energy, gradient in observation.curve]
-    row["initial_energy"] = observation.initial_energy
-    row["initial_gradient"] = observation.initial_gradient(mf.get_ovlp())
-    for kind in ("wall", "cpu"):
-        seconds = getattr(times, kind)
-        # The guess and the cheap problem of a two-level SCF are inside its kernel.
-        inside = _of_the_guess(seconds) - before[kind]
-        seconds["guess"], seconds["scf"] = seconds["guess"] + inside, seconds["scf"] - inside
-        row[kind] = {name: round(seconds[name], 4) for name in _STAGES}
-    return mf
-
-
-def _of_the_guess(seconds):
-    return seconds["model"] + seconds["route"] + seconds["cheap"]
-
-
-def _identity(set_name, molecule, guess, protocol):
-    return {"set": set_name, "molecule": molecule.name, "fingerprint": molecule.fingerprint, "guess": guess,
-            "weights": weights_of(guess), "code": code_of(guess), "protocol": asdict(protocol)}
-
-
-def _trained_on(guess, molecule):
-    """Whether the model behind the guess has seen the molecule; None if there is no model or no knowing."""
-    keys = trained_on(model_of(guess)) if model_of(guess) else None
-    return molecule.inchikey in keys if keys is not None and molecule.inchikey else None
+def _walk(task, output):
+    """One scanner a guess, each along all frames; yields 1 for each row appended."""
+    with lib.with_omp_threads(task.protocol.threads):
+        for guess in dict.fromkeys(guess for _, missing in task.frames for guess in missing):
+            scanners = {}
+            for molecule, missing in task.frames:
+                row, _ = run_guess(task.set, guess, Start(molecule, task.protocol, scanners=scanners))
+                if guess in missing:
+                    append_row(output, row)
+                    yield 1

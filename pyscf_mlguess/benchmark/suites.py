@@ -1,4 +1,8 @@
-"""What `mlguess bench --suite` runs: quick, standard (the tables of RESULTS.md), times and full."""
+"""What `mlguess bench --suite` runs.
+
+quick, standard (the tables of RESULTS.md), times, full; builds (what the two-level SCF is to reach), builds-large
+(the same where users wait longest), convergence (whether its stopping rule is right).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,9 @@ from pyscf_mlguess.benchmark.sets import load_set
 from pyscf_mlguess.gate import NOT_AS_FREE_ATOMS
 
 LEARNED = "ml"
-_REFINED = ("ml+refine", "two-level:ml")
+# What learning brings to the two-level SCF shows beside what it does from minao.
+_BOTH = ("two-level:minao", "two-level:ml")
+_REFINED = ("ml+refine", *_BOTH)
 _MAIN = ("minao", "pre-scf", "minao+refine", LEARNED, *_REFINED, "exact-fit")
 _SHORT = ("minao", LEARNED, *_REFINED, "exact-fit")
 _ALL = (*CLASSICAL, "projected:sto-3g", "pre-scf", "pre-scf:1", LEARNED, "exact-fit", "converged")
@@ -22,11 +28,12 @@ _ON_PATH = ("minao", "previous", "pre-scf", LEARNED)
 _UP = ("minao", "projected:def2-svp", "pre-scf", LEARNED, "exact-fit")
 _NO_ORACLE = ("minao", "pre-scf", LEARNED)
 # What each part brings: the model's density, its correction, refinement, the two-level SCF.
-_STEPS = ("minao", "minao+refine", LEARNED, "ml+refine", "two-level:minao", "two-level:ml")
+_STEPS = ("minao", "minao+refine", LEARNED, *_REFINED)
 _EACH_STEP = ("minao", "pre-scf", "minao+refine", "ml-density", *_STEPS[2:], "exact-fit")
-_CHOICES = ("minao", LEARNED, "ml+refine", "two-level:ml")
-_TWO_LEVEL = ("minao", LEARNED, "two-level:ml")
-_ENDS = ("minao", "ml+refine", "two-level:minao", "two-level:ml")
+_CHOICES = ("minao", LEARNED, *_REFINED)
+_TWO_LEVEL = ("minao", LEARNED, *_BOTH)
+_ENDS = ("minao", *_REFINED)
+_REACH = ("minao", *_BOTH)
 
 # Refined guesses come from the grid levels 0 and 1: where they are compared, the SCF's own grid is another one.
 _PBE = Protocol(xc="pbe", grid_level=3)
@@ -35,6 +42,12 @@ _COARSE_PBE, _COARSE_B3LYP = (Protocol(xc=xc, grid_level=1) for xc in ("pbe", "b
 # For times: what users run, exact integrals on PySCF's default grid.
 _TIMED = Protocol(xc="b3lyp", density_fit=False, grid_level=3, threads=2)
 _TIMED_PBE = replace(_TIMED, xc="pbe")
+# Two threads, everything included.
+_TO_REACH = replace(_PBE, threads=2)
+# PySCF's own names of wB97X-D want a dispersion package; this is the functional without the dispersion, which is no
+# part of the Fock matrix.
+_WB97XD = "HYB_GGA_XC_WB97X_D"
+_STOP = replace(_PBE, converge_on=True)
 
 
 @dataclass(frozen=True)
@@ -78,7 +91,7 @@ SUITES: dict[str, tuple[Part, ...]] = {
         *(Part("qm9_size", protocol, _TWO_LEVEL, limit=10, atoms=13) for protocol in (
             replace(_PBE, xc="r2scan"), replace(_PBE, xc="camb3lyp"), replace(_PBE, basis="def2-tzvp"))),
         *(Part(name, _PBE, _CHOICES, limit=10) for name in ("ions", "distorted", "radicals")),
-        Part("elements", _PBE, ("minao", "two-level:minao", LEARNED), metals=True),
+        Part("elements", _PBE, _TWO_LEVEL, metals=True),
     ),
     # For a machine that does nothing else.
     "times": (
@@ -89,6 +102,31 @@ SUITES: dict[str, tuple[Part, ...]] = {
           for xc in ("pbe", "b3lyp")),
         *(Part("large", replace(_TIMED, xc=xc, density_fit=fit), _ENDS, limit=1)
           for xc, fit in (("pbe", True), ("b3lyp", False))),
+    ),
+    # Four hours of two cores, estimated from CPU times of single Fock builds; more than a quarter of it the last line.
+    "builds": (
+        Part("qm9_size", _TO_REACH, _REACH, limit=10),
+        Part("elements", _TO_REACH, _REACH, metals=True),
+        Part("steps", replace(_TO_REACH, scanner=True), _REACH),
+        *(Part("small_drugs", replace(_TO_REACH, xc=xc, basis="def2-tzvp"), _REACH, limit=10)
+          for xc in ("pbe", "b3lyp", "hf", "r2scan")),
+        Part("small_drugs", replace(_TIMED, xc="b3lyp"), _REACH, limit=10),
+        Part("small_drugs", replace(_TIMED, xc=_WB97XD), _REACH, limit=10),
+        Part("small_drugs", replace(_TIMED, xc="b3lyp", basis="def2-tzvp"), _REACH, limit=10, atoms=20),
+    ),
+    # 113 and 168 atoms: hours a run.
+    "builds-large": tuple(Part("natural_products", replace(_TO_REACH, xc=xc, max_memory=memory), _REACH)
+                          for xc in ("pbe", "b3lyp") for memory in (4000, 16000)),
+    "convergence": (
+        # At 1e-9 most energies are right to rounding; a loose threshold shows whether the estimate is.
+        *(Part("hard", replace(_STOP, conv_tol=tolerance), _REACH) for tolerance in (1e-9, 1e-6)),
+        Part("radicals", _STOP, _REACH),
+        Part("radicals", replace(_STOP, restricted_open=True), _REACH, limit=10),
+        Part("ions", _STOP, _REACH, limit=10),
+        Part("hard", replace(_STOP, smearing=0.01), _REACH, atoms=12),
+        Part("hard", replace(_STOP, symmetry=True), _REACH, atoms=12),
+        *(Part("qm9_size", replace(_STOP, xc=xc), _REACH, limit=10, atoms=14) for xc in ("pbe", "b3lyp", "r2scan")),
+        Part("elements", _STOP, _REACH, metals=True),
     ),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_COARSE_PBE, _COARSE_B3LYP)),

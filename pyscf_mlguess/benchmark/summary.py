@@ -1,4 +1,4 @@
-"""Each guess against minao: cycles, wall time, quality of the starting density, as numbers."""
+"""Each guess against minao: Fock builds, wall time, quality of the starting density, as numbers."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Summary:
     """One guess over the molecules that both it and minao were run on, at one protocol.
 
     guess: its name, and the first digits of the SHA-256 of a learned guess's weights.
-    cycles: counted cycles: SCF cycles plus the J/K builds that the guess itself made; failures count as max_cycle.
-    ratio_of_sums, mean_ratio: counted cycles against minao's.
-    wall_ratio: (guess + SCF) / (minao + its SCF), sums over the molecules where both have times.
+    builds: Fock builds of guess and SCF (``fock_builds``).  cycles: PySCF's own count; failures count as max_cycle.
+    ratio_of_sums, mean_ratio: Fock builds against minao's.
+    wall_ratio, cpu_ratio: (guess + SCF) / (minao + its SCF), sums over the molecules where both have times.
     initial_energy_error: median of the energy of the guess minus the lowest final energy (Eh).
     initial_gradient: median norm of the orbital gradient of the guess (Eh).
     cheap_iterations: mean number per run.
-    won, tied, lost: molecules with fewer, as many, more counted cycles than minao.
+    won, tied, lost: molecules with fewer, as many, more Fock builds than minao.
     higher: runs that ended more than ENERGY_TOLERANCE above the lowest energy of all guesses.
     worst_energy: largest final energy above the lowest of all guesses (Eh).
     trained_on, unknown: runs on training molecules of a learned guess, and runs where that is not known.
@@ -47,10 +47,12 @@ class Summary:
     guess: str
     learned: bool
     runs: int
+    builds: int
     cycles: int
     ratio_of_sums: Estimate
     mean_ratio: Estimate
     wall_ratio: float
+    cpu_ratio: float
     initial_energy_error: float
     initial_gradient: float
     cheap_iterations: float
@@ -75,16 +77,21 @@ def geometry(row: dict) -> tuple[str, str]:
     return row["molecule"], row["fingerprint"]
 
 
-def counted_cycles(row: dict) -> int:
-    """SCF cycles plus the J/K builds in the user's basis that the guess made."""
-    return row["cycles"] + row["guess_builds"]
+def fock_builds(row: dict) -> int:
+    """Fock builds in the user's basis, as counted: those of the guess, the one at it, every cycle's, PySCF's last one.
+
+    A run that fails or does not converge counts as one that converges in its last cycle.
+    """
+    return row["guess_builds"] + (row["scf_builds"] if row["converged"] else row["protocol"]["max_cycle"] + 2)
 
 
-def wall_ratio(pairs: Pairs) -> float:
-    """Ratio of summed wall times (guess + SCF) over the pairs where both rows have times; else NaN."""
-    timed = timed_pairs(pairs)
-    own = sum(wall_seconds(row) for row, _ in timed)
-    return ratio(own, sum(wall_seconds(row) for _, row in timed))
+def time_ratio(pairs: Pairs, clock: str = "wall") -> float:
+    """Ratio of summed times (guess + SCF) over the pairs where both rows have times; else NaN.
+
+    clock: "wall" or "cpu".
+    """
+    timed = timed_pairs(pairs, clock)
+    return ratio(*(sum(total_seconds(pair[index], clock) for pair in timed) for index in (0, 1)))
 
 
 def finite(value: float | None) -> bool:
@@ -126,8 +133,8 @@ def pairs_with_baseline(rows: list[dict]) -> dict[str, Pairs]:
 
 
 def _summarise_guess(guess, pairs, lowest):
-    own = [counted_cycles(row) for row, _ in pairs]
-    base = [counted_cycles(baseline) for _, baseline in pairs]
+    own = [fock_builds(row) for row, _ in pairs]
+    base = [fock_builds(baseline) for _, baseline in pairs]
     runs = [row for row, _ in pairs]
     above = [row["energy"] - lowest[geometry(row)] for row in runs if finite(row["energy"])]
     errors = [row["initial_energy"] - lowest[geometry(row)] for row in runs
@@ -138,10 +145,12 @@ def _summarise_guess(guess, pairs, lowest):
         guess=guess,
         learned=bool(runs[0]["weights"]),
         runs=len(runs),
-        cycles=sum(own),
+        builds=sum(own),
+        cycles=sum(row["cycles"] for row in runs),
         ratio_of_sums=ratio_of_sums,
         mean_ratio=mean_ratio,
-        wall_ratio=wall_ratio(pairs),
+        wall_ratio=time_ratio(pairs),
+        cpu_ratio=time_ratio(pairs, "cpu"),
         initial_energy_error=median(errors) if errors else math.nan,
         initial_gradient=median(gradients) if gradients else math.nan,
         cheap_iterations=fmean(row["cheap_iterations"] for row in runs),
@@ -157,14 +166,14 @@ def _summarise_guess(guess, pairs, lowest):
     )
 
 
-def timed_pairs(pairs: Pairs) -> Pairs:
-    """The pairs where both rows have wall times."""
-    return [(own, base) for own, base in pairs if own["wall"] is not None and base["wall"] is not None]
+def timed_pairs(pairs: Pairs, clock: str = "wall") -> Pairs:
+    """The pairs where both rows have times."""
+    return [(own, base) for own, base in pairs if own[clock] is not None and base[clock] is not None]
 
 
-def wall_seconds(row: dict) -> float:
-    """Guess and SCF of a row that has wall times."""
-    return row["wall"]["guess"] + row["wall"]["scf"]
+def total_seconds(row: dict, clock: str = "wall") -> float:
+    """Guess and SCF of a row that has times."""
+    return row[clock]["guess"] + row[clock]["scf"]
 
 
 def ratio(own: float, base: float) -> float:

@@ -10,7 +10,7 @@ from pyscf_mlguess import __version__
 from pyscf_mlguess.cli import bench, guess, label, train
 
 app = typer.Typer(name="mlguess", no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
-app.add_typer(bench.app, name="bench", help="Count SCF cycles from several guesses.")
+app.add_typer(bench.app, name="bench", help="Count Fock builds from several guesses.")
 for command in (guess.demo, guess.predict, guess.info, guess.timing, label.label, label.fragments, train.train,
                 train.select):
     app.command()(command)

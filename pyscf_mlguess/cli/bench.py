@@ -25,7 +25,9 @@ def bench(
     context: typer.Context,
     suite: Annotated[Optional[str], typer.Option(
         help="quick (12 CPU minutes), standard (the tables of RESULTS.md, an hour of one core), times (two hours of "
-             "two quiet cores) or full (days). Default: quick, unless --molecules is given.")] = None,
+             "two quiet cores), builds (what the two-level SCF is to reach, four hours of two cores), builds-large (a "
+             "day), convergence (whether it stops rightly, three hours of one core) or full (days). "
+             "Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,
     model: Annotated[Optional[list[str]], typer.Option(
@@ -52,7 +54,7 @@ def bench(
     report: _Markdown = None,
     html: _Html = None,
 ) -> None:
-    """Count SCF cycles from several guesses: same molecules, same protocol, final energies compared."""
+    """Count Fock builds from several guesses: same molecules, same protocol, final energies compared."""
     if context.invoked_subcommand:
         return
     from pyscf_mlguess.benchmark.protocol import Protocol
@@ -114,7 +116,7 @@ def curve(
     results: _Results,
     output: Annotated[Path, typer.Option(help="Figure to write (.svg).")] = Path("learning_curve.svg"),
 ) -> None:
-    """Draw learning curves: density error and ratio of cycles of models (ml:<path>) against molecules and size."""
+    """Draw learning curves: density error and ratio of Fock builds of models (ml:<path>) against molecules and size."""
     from pyscf_mlguess.benchmark.learning_curve import draw_curve, markdown, points_of
 
     with clear_errors():

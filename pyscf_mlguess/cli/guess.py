@@ -22,20 +22,21 @@ def demo() -> None:
 
     from pyscf_mlguess.benchmark.guesses import Start, check_guess
     from pyscf_mlguess.benchmark.protocol import Protocol
-    from pyscf_mlguess.benchmark.runner import run_guess
     from pyscf_mlguess.benchmark.sets import load_set
+    from pyscf_mlguess.benchmark.single_run import run_guess
+    from pyscf_mlguess.benchmark.summary import fock_builds
 
     protocol = Protocol(xc=_DEMO_XC, basis=_DEMO_BASIS, threads=lib.num_threads())
     with clear_errors():
         check_guess("ml", protocol)
         (molecule,), _ = load_set(_DEMO_SET)
         typer.echo(f"{molecule.name}, {len(molecule.symbols)} atoms; {protocol}\n")
-        typer.echo(f"{'guess':14}{'cycles':>8}{'energy (Eh)':>18}{'guess (s)':>12}{'SCF (s)':>10}")
+        typer.echo(f"{'guess':14}{'builds':>8}{'energy (Eh)':>18}{'guess (s)':>12}{'SCF (s)':>10}")
         for guess in ("minao", "ml", "ml+refine", "two-level:ml"):
             row, _ = run_guess(_DEMO_SET, guess, Start(molecule, protocol))
             if not row["converged"]:
                 raise ValueError(f"the SCF from {guess} failed: {row['error'] or 'not converged'}")
-            typer.echo(f"{guess:14}{row['cycles'] + row['guess_builds']:8d}{row['energy']:18.9f}"
+            typer.echo(f"{guess:14}{fock_builds(row):8d}{row['energy']:18.9f}"
                        f"{row['wall']['guess']:12.2f}{row['wall']['scf']:10.2f}")
             if row["refused"]:
                 typer.echo(row["refused"])

@@ -25,6 +25,8 @@ from pyscf_mlguess.molecules.xyz import write_xyz
 
 _FOLDER = Path(__file__).parent
 _SEED = 3
+# Frames, and steps of 0.5 fs between them: far apart for guesses, as a scanner meets them for steps.
+_FAR_APART, _AS_THEY_COME = (10, 10), (4, 1)
 _SCANNED_TORSION = (1, 2, 3, 4)
 _SPICE = {"ALA/0": "alanine_in_water", "ASP/0": "aspartate_in_water", "ARG/0": "argininium_in_water",
           "water30/0": "water_30"}
@@ -62,7 +64,7 @@ def main() -> None:
     doublets, triplets = [], []
     for molecule in candidates.read("radicals"):
         (doublets if molecule.multiplicity == 2 else triplets).append(molecule)
-    path = candidates.read("path")
+    path, small = candidates.read("path"), candidates.read("small_drugs")
     sets = {
         "qm9_size": _shuffled(candidates.read("qm9_size"), 50),
         "drug_like": _shuffled(candidates.read("drug_like"), 30),
@@ -71,7 +73,10 @@ def main() -> None:
         "elements": _shuffled(_first(candidates.read("elements"), 9)
                               + _first(candidates.novel("elements", complexes()), 11), 20),
         "distorted": _shuffled(distort(candidates.read("distorted")), 20),
-        "path": torsion_scan(path[0], _SCANNED_TORSION) + dynamics(path[1]),
+        "path": torsion_scan(path[0], _SCANNED_TORSION) + dynamics(path[1], *_FAR_APART),
+        "steps": [frame for molecule in _first(small, 10) for frame in dynamics(molecule, *_AS_THEY_COME)],
+        "small_drugs": _first(small, 14),
+        "natural_products": _first(candidates.read("natural_products"), 2),
         "large": _large(candidates, arguments.validation),
     }
     for stem, molecules in sets.items():

@@ -13,12 +13,11 @@ from rdkit.Chem.rdMolTransforms import SetDihedralDeg
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.molecules.smiles import conformer, molecule_from_conformer
 
-_FRAMES = 10
+_FRAMES = 10  # of a torsion scan
 _TORSION_STEP = 18.0  # degrees
 _TORSION_FORCE = 1e4  # kcal/mol/rad^2: holds the torsion to a fraction of a degree
 _TEMPERATURE = 300.0  # K
 _TIME_STEP = 0.5  # fs
-_STEPS_BETWEEN_FRAMES = 10
 _STEPS_BEFORE = 1000
 _SEED = 5
 
@@ -40,21 +39,21 @@ def torsion_scan(parent: Molecule, torsion: tuple[int, int, int, int]) -> list[M
     return frames
 
 
-def dynamics(parent: Molecule) -> list[Molecule]:
-    """Frames of Langevin dynamics, one every 5 fs, after half a picosecond."""
+def dynamics(parent: Molecule, frames: int, steps_between: int) -> list[Molecule]:
+    """Frames of Langevin dynamics, one every ``steps_between`` steps of 0.5 fs, after half a picosecond."""
     mol = conformer(parent.smiles)
     atoms = Atoms(parent.symbols, mol.GetConformer().GetPositions(), calculator=_MMFF(mol))
     MaxwellBoltzmannDistribution(atoms, temperature_K=_TEMPERATURE, rng=np.random.RandomState(_SEED))
     run = Langevin(atoms, _TIME_STEP * units.fs, temperature_K=_TEMPERATURE, friction=0.01 / units.fs,
                    fixcm=False, rng=np.random.RandomState(_SEED))
     run.run(_STEPS_BEFORE)
-    frames = []
-    for number in range(_FRAMES):
+    found = []
+    for number in range(frames):
         mol.GetConformer().SetPositions(atoms.get_positions())
-        time = number * _STEPS_BETWEEN_FRAMES * _TIME_STEP
-        frames.append(molecule_from_conformer(mol, f"{parent.name}_{time:.0f}fs", parent.smiles, parent.name))
-        run.run(_STEPS_BETWEEN_FRAMES)
-    return frames
+        time = number * steps_between * _TIME_STEP
+        found.append(molecule_from_conformer(mol, f"{parent.name}_{time:g}fs", parent.smiles, parent.name))
+        run.run(steps_between)
+    return found
 
 
 class _MMFF(Calculator):
