@@ -65,11 +65,9 @@ class CheapProblem:
         self.scf, self.mol = ScfCopy(self.mf), self.mf.mol
         self.hcore, self.ovlp = self.scf.hcore, self.scf.ovlp
         self.restricted_open = self.scf.restricted_open
-        values, vectors = scipy.linalg.eigh(self.ovlp)
-        keep = values > 1e-8
-        # X and its inverse's transpose: X^T S X = 1, with linear combinations that hardly exist left out.
-        self._orthogonal = vectors[:, keep] / np.sqrt(values[keep])
-        self._inverse = vectors[:, keep] * np.sqrt(values[keep])
+        # X and its inverse's transpose: X^T S X = 1 in the space in which the SCF itself has its orbitals and gradient.
+        self._orthogonal = self.scf.basis
+        self._inverse = self.ovlp @ self._orthogonal
         self._numint = getattr(self.mf, "_numint", None)
         self._set_up_interactions()
         self._set_up_grid()
