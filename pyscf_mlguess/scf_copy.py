@@ -33,7 +33,7 @@ class ScfCopy:
 
     @cached_property
     def basis(self) -> np.ndarray:
-        """X (nao, k) with X^T S X = 1, spanning what the orbitals of ``mf`` span: no more than its ``eig`` leaves in."""
+        """X (nao, k), X^T S X = 1, that spans the space of ``mf``'s orbitals: what its ``eig`` leaves in."""
         unrestricted = isinstance(self.mf, uhf.UHF)
         coefficients = self._scf.eig(np.array([self.hcore] * 2) if unrestricted else self.hcore, self.ovlp,
                                      x=self._space)[1]

@@ -15,6 +15,7 @@ from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.refinement import refined, unsolved
 from pyscf_mlguess.convergence import canonicalize, energy_error
 from pyscf_mlguess.keys import GuessKey
+from pyscf_mlguess.memory import give_back, integrals_stay
 from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
@@ -151,6 +152,7 @@ class TwoLevelSCF:
     # The cheap problem and what it has learned, while the SCF runs; the last real Fock matrix when it is done.
     _anderson = None
     _fock = None
+    _hcore = None
     _running = False
     # Whether it is known that there is no cheap problem for this molecule.
     _unserved = False
@@ -161,7 +163,7 @@ class TwoLevelSCF:
     def undo_two_level(self) -> hf.SCF:
         """The same object without the two-level scheme."""
         plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
-        for name in ("_anderson", "_fock", "_running", "_unserved", "energy_error"):
+        for name in ("_anderson", "_fock", "_hcore", "_running", "_unserved", "energy_error"):
             vars(plain).pop(name, None)
         return plain
 
@@ -192,7 +194,8 @@ class TwoLevelSCF:
             with _attributes(self, judged):
                 return super().scf(dm0, **kwargs)
         finally:
-            self._running, self._anderson, self._fock = False, None, None
+            self._running, self._anderson, self._fock, self._hcore = False, None, None, None
+            give_back()
 
     kernel = lib.alias(scf, alias_name="kernel")
 
@@ -208,8 +211,9 @@ class TwoLevelSCF:
         if dm0 is None:
             return None
         self.build(self.mol)
-        self._anderson = cheap_scf(self)
-        return dm0 if self._anderson is None else self._refined(dm0)
+        with integrals_stay(self):
+            self._anderson = cheap_scf(self)
+            return dm0 if self._anderson is None else self._refined(dm0)
 
     def _refined(self, dm):
         with Attempts(self, "two-level SCF") as attempt:
@@ -258,6 +262,14 @@ class TwoLevelSCF:
             return f"DIIS = {self.DIIS.__name__} takes its place; del mf.DIIS brings it back"
         return None
 
+    def get_hcore(self, mol=None):
+        """As the class below has it; while ``kernel`` runs, made once for the SCF and the cheap problem."""
+        if not self._running or (mol is not None and mol is not self.mol):
+            return super().get_hcore(mol)
+        if self._hcore is None:
+            self._hcore = super().get_hcore(mol)
+        return self._hcore
+
     def get_init_guess(self, mol=None, key="minao", **kwargs):
         """As the class below has it; while ``kernel`` runs, refined."""
         def pyscf_guess(key):
@@ -265,13 +277,14 @@ class TwoLevelSCF:
 
         if not self._running:
             return pyscf_guess(key)
-        self._anderson = cheap_scf(self)
-        if self._anderson is None:
-            return pyscf_guess(key)
-        if not isinstance(key, str):
-            return self._refined(key)
-        wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
-        dm = hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
+        with integrals_stay(self):
+            self._anderson = cheap_scf(self)
+            if self._anderson is None:
+                return pyscf_guess(key)
+            if not isinstance(key, str):
+                return self._refined(key)
+            wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
+            dm = hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
         if not self._anderson.points:
             self._give_up()
         return dm

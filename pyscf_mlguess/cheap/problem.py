@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
-from pyscf import df, gto, lib
+from pyscf import df, gto
 from pyscf.scf import hf, rohf
 
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
@@ -20,6 +20,7 @@ from pyscf_mlguess.density_fitting.fitting import DensityFitting, shareable
 from pyscf_mlguess.density_fitting.tensor import FittedTensor, Interaction
 from pyscf_mlguess.functional import STAND_IN_EXCHANGE, exchange_note
 from pyscf_mlguess.level import LevelOfTheory
+from pyscf_mlguess.memory import free_mb
 from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.scf_copy import ScfCopy
 
@@ -80,7 +81,7 @@ class CheapProblem:
             level.short_range_exchange, level.long_range_exchange, level.omega)
         with_df = shareable(self.mf, interaction is not None)
         auxmol = self._auxiliary()
-        budget, size = self._memory() * _TENSOR_SHARE, FittedTensor.size_mb(self.mol, auxmol)
+        budget, size = free_mb(self.mf) * _TENSOR_SHARE, FittedTensor.size_mb(self.mol, auxmol)
         self._coulomb = self._exchange = None
         self.share = 0.0
         # Without exact exchange PySCF may do without the tensor; then it is ours, and of half the size.
@@ -100,16 +101,9 @@ class CheapProblem:
         self.lacks_exchange = interaction is not None and self._exchange is None
         if self.lacks_exchange and level.exact_exchange > _MOST_STAND_IN:
             raise Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
-                          f"{self.mf.max_memory - self._memory():.0f} in use or promised to PySCF's own integrals; "
+                          f"{self.mf.max_memory - free_mb(self.mf):.0f} in use or promised to PySCF's own integrals; "
                           f"max_memory is {self.mf.max_memory:.0f}")
         self._stand_in = level.short_range_exchange if self.lacks_exchange else 0.0
-
-    def _memory(self) -> float:
-        """MB that ``mf.max_memory`` leaves, next to the two-electron integrals where PySCF means to keep them."""
-        free = self.mf.max_memory - lib.current_memory()[0]
-        if not getattr(self.mf, "with_df", None) and self.mf._eri is None and self.mf._is_mem_enough():
-            free -= self.mol.nao**4 / 1e6  # PySCF's own estimate
-        return max(0.0, free)
 
     def _auxiliary(self) -> gto.Mole:
         with_df = getattr(self.mf, "with_df", None)
@@ -135,7 +129,7 @@ class CheapProblem:
             self._grid = self.grid(self.grid_level)
 
     def grid(self, level: int) -> CoarseGrid:
-        return CoarseGrid(self.mol, self._xctype, level, self._memory() * _GRID_SHARE)
+        return CoarseGrid(self.mol, self._xctype, level, free_mb(self.mf) * _GRID_SHARE)
 
     @property
     def semilocal(self) -> bool:
