@@ -49,9 +49,13 @@ def integrals_stay(mf) -> Iterator[None]:
             mf._eri = mf.mol.intor("int2e", aosym="s8")
 
 
+def holds_integrals(mf: hf.SCF) -> bool:
+    """Whether PySCF has its two-electron integrals in memory or is going to."""
+    return not getattr(mf, "with_df", None) and (mf._eri is not None or mf._is_mem_enough())
+
+
 def _will_hold_integrals(mf):
-    """Whether PySCF is going to make the integrals and keep them; not where they are there or never needed."""
-    return isinstance(mf, hf.SCF) and not getattr(mf, "with_df", None) and mf._eri is None and mf._is_mem_enough()
+    return isinstance(mf, hf.SCF) and mf._eri is None and holds_integrals(mf)
 
 
 @lru_cache(maxsize=None)

@@ -12,6 +12,7 @@ from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
 from pyscf_mlguess import hook
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
+from pyscf_mlguess.cheap.cost import costs
 from pyscf_mlguess.cheap.refinement import refined, unsolved
 from pyscf_mlguess.convergence import canonicalize, energy_error
 from pyscf_mlguess.keys import GuessKey
@@ -26,6 +27,8 @@ _RATIO = 0.01
 _BELOW_THRESHOLD = 0.1
 # Plain DIIS takes over when this many real gradients in a row are no smaller than the best before.
 _PATIENCE = 2
+# The estimated time, as a share of plain PySCF's, from which on the scheme stays out.
+_MOST_TIME = 0.9
 # Density matrices this close (largest element) are the same.
 _SAME = 1e-6
 
@@ -315,11 +318,15 @@ def _restored(plain):
 
 def stays_out(mf: hf.SCF) -> str | None:
     """Why the two-level scheme would not pay for ``mf``; None where it does."""
-    if hasattr(mf, "_numint") or getattr(mf, "with_df", None):
+    try:
+        check_scf_class(mf)
+        check_molecule(mf.mol)
+    except Refusal:  # said when the cheap problem is asked for
         return None
-    if mf._eri is not None or mf._is_mem_enough():
-        return "Hartree-Fock with all integrals in memory: its own cycles are as cheap as the cheap problem's"
-    return None
+    ratio = costs(mf).ratio
+    if ratio <= _MOST_TIME:
+        return None
+    return f"it would take some {ratio:.1f} of the time of plain PySCF, whose own cycles are cheap here"
 
 
 def cheap_scf(mf: hf.SCF) -> Anderson | None:

@@ -80,7 +80,7 @@ class CheapProblem:
         interaction = None if level.is_semilocal else Interaction(
             level.short_range_exchange, level.long_range_exchange, level.omega)
         with_df = shareable(self.mf, interaction is not None)
-        auxmol = self._auxiliary()
+        auxmol = cheap_auxiliary_mole(self.mf)
         budget, size = free_mb(self.mf) * _TENSOR_SHARE, FittedTensor.size_mb(self.mol, auxmol)
         self._coulomb = self._exchange = None
         self.share = 0.0
@@ -104,15 +104,6 @@ class CheapProblem:
                           f"{self.mf.max_memory - free_mb(self.mf):.0f} in use or promised to PySCF's own integrals; "
                           f"max_memory is {self.mf.max_memory:.0f}")
         self._stand_in = level.short_range_exchange if self.lacks_exchange else 0.0
-
-    def _auxiliary(self) -> gto.Mole:
-        with_df = getattr(self.mf, "with_df", None)
-        if isinstance(with_df, df.DF) and not getattr(self.mf, "only_dfj", False):
-            return with_df.auxmol or df.make_auxmol(self.mol, with_df.auxbasis)
-        # Integral drivers want spherical or cartesian functions throughout.
-        auxmol = auxiliary_mole(self.mol)
-        auxmol.cart = self.mol.cart
-        return auxmol
 
     def _set_up_grid(self):
         self._terms, self._grid = [], None
@@ -241,6 +232,17 @@ class CheapProblem:
             return None
         spaces.append(np.eye(len(fock)) - sum(spaces))
         return self._inverse @ sum(p @ fock @ p for p in spaces) @ self._inverse.T
+
+
+def cheap_auxiliary_mole(mf: hf.SCF) -> gto.Mole:
+    """The auxiliary functions of the cheap problem of ``mf``: those of its own density fitting, where it has one."""
+    with_df = getattr(mf, "with_df", None)
+    if isinstance(with_df, df.DF) and not getattr(mf, "only_dfj", False):
+        return with_df.auxmol or df.make_auxmol(mf.mol, with_df.auxbasis)
+    # Integral drivers want spherical or cartesian functions throughout.
+    auxmol = auxiliary_mole(mf.mol)
+    auxmol.cart = mf.mol.cart
+    return auxmol
 
 
 def _occupied(coefficients, occupations, ndim):
