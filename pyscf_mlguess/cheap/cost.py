@@ -1,7 +1,8 @@
 """Whether the two-level SCF pays: its time against plain PySCF's, estimated from sizes before anything is built.
 
-Time is counted in seconds of one core; only ratios matter.  n basis functions, p pairs of them that overlap, x auxiliary
-functions, o occupied orbitals (of both spins where these differ), g grid points; with exact exchange K in brackets:
+Time is counted in seconds of one core; only ratios matter.  n basis functions, p pairs of them that overlap,
+x auxiliary functions, o occupied orbitals (of both spins where these differ), g grid points; with exact exchange K in
+brackets:
 
     real build      integrals in memory   p^2/2 products for J and K alike
                     integral-direct       p^2/2 integrals
@@ -10,10 +11,10 @@ functions, o occupied orbitals (of both spins where these differ), g grid points
     cheap iteration 4 x p + [4 x n^2 o] operations of ours, or the integrals where its tensor does not fit, and the
                     functional on its own grid
     set-up          x p integrals and x^2 p operations for a tensor that PySCF would not make
-    plain SCF       14 builds;  two-level SCF  2 builds, 17 cheap iterations, set-up
+    plain SCF       14 builds;  two-level SCF  2 builds, 17 cheap iterations (Hartree-Fock: 40), set-up
 
-The constants are those of paracetamol with def2-SVP and 6-31++G*, one thread.  What both ways need once, integrals in
-memory or PySCF's own tensor, is left out of both.
+The constants are those of water, formamide and paracetamol, bases from def2-SVP to def2-TZVP, one thread.  What both
+ways need once, integrals in memory or PySCF's own tensor, is left out of both.
 """
 
 from __future__ import annotations
@@ -32,14 +33,18 @@ from pyscf_mlguess.memory import free_mb, holds_integrals
 
 # Typical of molecules that give no trouble: minao's builds, and builds and cheap iterations of the two-level SCF.
 _PLAIN_BUILDS, _BUILDS, _ITERATIONS = 14, 2, 17
+# Without a functional on the grid the refinement goes further, in double precision.
+_ITERATIONS_WITHOUT_GRID = 40
 # Seconds for an operation of PySCF's and of our products of tensors (single precision first, double at the end), for a
 # two-electron integral over four and three functions, for one that is read from memory.
 _OPERATION, _CHEAP_OPERATION = 5.2e-11, 4.5e-11
-_FOUR_CENTRE, _THREE_CENTRE, _READ = 4.5e-8, 4.8e-8, 5.4e-9
+_FOUR_CENTRE, _THREE_CENTRE, _READ = 4.5e-8, 4.8e-8, 4e-9
 # Seconds for a pair of functions on a point of PySCF's grid and of the cheap problem's, per function of the second.
 _POINT, _COARSE_POINT = 2.5e-10, 4.6e-11
-# Seconds for diagonalising and mixing, times n^3, and what does not depend on sizes.
-_DIAGONALISATION, _FIXED_ITERATION, _FIXED_SETUP = 1e-9, 1e-3, 0.03
+# Seconds for diagonalising in a plain cycle and with mixing in a cheap one, times n^3.
+_DIAGONALISATION, _MIXING = 1e-9, 4e-9
+# Seconds that do not depend on sizes: of a cheap iteration, of the set-up, of a functional on PySCF's grid.
+_FIXED_ITERATION, _FIXED_SETUP, _FIXED_FUNCTIONAL = 7e-3, 0.03, 0.02
 # More functions than this hardly reach one point.
 _REACH = 400
 # PySCF prunes its grids to about this share of the full product of radial and angular points.
@@ -50,11 +55,15 @@ _COARSE_LEVEL = 0
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds (of one core, for ratios): of one real Fock build, one cheap iteration, and the cheap problem's set-up."""
+    """Seconds (of one core, for ratios): of one real Fock build, one cheap iteration, and the cheap problem's set-up.
+
+    iterations: cheap iterations that are to be expected.
+    """
 
     build: float
     iteration: float
     setup: float
+    iterations: int = _ITERATIONS
 
     @property
     def plain(self) -> float:
@@ -64,10 +73,11 @@ class Costs:
     @property
     def two_level(self) -> float:
         """A two-level SCF from minao."""
-        return _BUILDS * self.build + _ITERATIONS * self.iteration + self.setup
+        return _BUILDS * self.build + self.iterations * self.iteration + self.setup
 
     @property
     def ratio(self) -> float:
+        """Two-level over plain."""
         return self.two_level / self.plain
 
 
@@ -92,12 +102,15 @@ def costs(mf: hf.SCF) -> Costs:
     fits = shared or size < free_mb(mf)
     iteration = products * _CHEAP_OPERATION if fits else three_centre
     setup = 0.0 if shared or not fits else naux * pairs * _THREE_CENTRE + naux**2 * pairs * _OPERATION
-    if getattr(mf, "_numint", None) is not None:
+    on_grid = getattr(mf, "_numint", None) is not None
+    if on_grid:
         spins, reach = 1 if isinstance(mf, hf.RHF) else 2, nao * min(nao, _REACH)
-        build += spins * _points(mf, mf.grids.level) * reach * _POINT
+        build += spins * _points(mf, mf.grids.level) * reach * _POINT + _FIXED_FUNCTIONAL
         iteration += spins * _points(mf, _COARSE_LEVEL) * reach * _COARSE_POINT
-    diagonalisation = nao**3 * _DIAGONALISATION
-    return Costs(build + diagonalisation, iteration + diagonalisation + _FIXED_ITERATION, setup + _FIXED_SETUP)
+    build += nao**3 * _DIAGONALISATION
+    iteration += nao**3 * _MIXING + _FIXED_ITERATION
+    return Costs(build, iteration, setup + _FIXED_SETUP,
+                 _ITERATIONS if on_grid else _ITERATIONS_WITHOUT_GRID)
 
 
 def _points(mf, level):
