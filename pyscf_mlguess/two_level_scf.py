@@ -323,8 +323,9 @@ def stays_out(mf: hf.SCF) -> str | None:
         check_molecule(mf.mol)
     except Refusal:  # said when the cheap problem is asked for
         return None
-    ratio = costs(mf).ratio
-    if ratio <= _MOST_TIME:
+    with Attempts(mf, "two-level SCF") as attempt:
+        ratio = attempt("taking part without an estimate of its time", lambda: costs(mf).ratio)
+    if ratio is None or ratio <= _MOST_TIME:
         return None
     return f"it would take some {ratio:.1f} of the time of plain PySCF, whose own cycles are cheap here"
 
