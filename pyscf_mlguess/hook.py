@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pyscf.scf import atom_hf, hf
 
 from pyscf_mlguess.keys import GuessKey
+from pyscf_mlguess.memory import integrals_stay
 from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
 
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
@@ -52,7 +53,7 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
     from pyscf_mlguess.models import load_model
 
     model = load_model(wanted.model) if wanted.is_learned else None
-    with Attempts(mf, f"initial guess {key!r}") as attempt:
+    with Attempts(mf, f"initial guess {key!r}") as attempt, integrals_stay(mf):
         return _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt)
 
 

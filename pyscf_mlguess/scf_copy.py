@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from pyscf import lib
-from pyscf.scf import hf, rohf
+from pyscf.scf import hf, rohf, uhf
 
 
 @dataclass
@@ -26,7 +27,17 @@ class ScfCopy:
         # PySCF's copies are shallow, and get_occ notes the gap there.
         self._scf.scf_summary = {}
         self.hcore, self.ovlp = np.asarray(self.mf.get_hcore()), np.asarray(self.mf.get_ovlp())
+        # What PySCF's kernel hands to eig: without it, functions that are nearly dependent would be left in.
+        self._space = self._scf.check_linear_dependency(self.ovlp)
         self.restricted_open = isinstance(self.mf, rohf.ROHF)
+
+    @cached_property
+    def basis(self) -> np.ndarray:
+        """X (nao, k), X^T S X = 1, that spans the space of ``mf``'s orbitals: what its ``eig`` leaves in."""
+        unrestricted = isinstance(self.mf, uhf.UHF)
+        coefficients = self._scf.eig(np.array([self.hcore] * 2) if unrestricted else self.hcore, self.ovlp,
+                                     x=self._space)[1]
+        return np.asarray(coefficients[0] if unrestricted else coefficients)
 
     def orbitals(self, fock: np.ndarray, spins: np.ndarray | None = None):
         """Orbital energies (Eh), coefficients and occupations of a Fock matrix, or one of every spin of UHF.
@@ -35,7 +46,7 @@ class ScfCopy:
         """
         if self.restricted_open and spins is not None:
             fock = lib.tag_array(fock, focka=spins[0], fockb=spins[1])
-        energies, coefficients = self._scf.eig(fock, self.ovlp)
+        energies, coefficients = self._scf.eig(fock, self.ovlp, x=self._space)
         return energies, coefficients, self._scf.get_occ(energies, coefficients)
 
     def density_matrix(self, coefficients: np.ndarray, occupations: np.ndarray) -> np.ndarray:

@@ -12,9 +12,11 @@ from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
 from pyscf_mlguess import hook
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
+from pyscf_mlguess.cheap.cost import costs
 from pyscf_mlguess.cheap.refinement import refined, unsolved
 from pyscf_mlguess.convergence import canonicalize, energy_error
 from pyscf_mlguess.keys import GuessKey
+from pyscf_mlguess.memory import give_back, integrals_stay
 from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
@@ -25,6 +27,8 @@ _RATIO = 0.01
 _BELOW_THRESHOLD = 0.1
 # Plain DIIS takes over when this many real gradients in a row are no smaller than the best before.
 _PATIENCE = 2
+# The estimated time, as a share of plain PySCF's, from which on the scheme stays out.
+_MOST_TIME = 0.9
 # Density matrices this close (largest element) are the same.
 _SAME = 1e-6
 
@@ -151,6 +155,7 @@ class TwoLevelSCF:
     # The cheap problem and what it has learned, while the SCF runs; the last real Fock matrix when it is done.
     _anderson = None
     _fock = None
+    _hcore = None
     _running = False
     # Whether it is known that there is no cheap problem for this molecule.
     _unserved = False
@@ -161,7 +166,7 @@ class TwoLevelSCF:
     def undo_two_level(self) -> hf.SCF:
         """The same object without the two-level scheme."""
         plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
-        for name in ("_anderson", "_fock", "_running", "_unserved", "energy_error"):
+        for name in ("_anderson", "_fock", "_hcore", "_running", "_unserved", "energy_error"):
             vars(plain).pop(name, None)
         return plain
 
@@ -192,7 +197,8 @@ class TwoLevelSCF:
             with _attributes(self, judged):
                 return super().scf(dm0, **kwargs)
         finally:
-            self._running, self._anderson, self._fock = False, None, None
+            self._running, self._anderson, self._fock, self._hcore = False, None, None, None
+            give_back()
 
     kernel = lib.alias(scf, alias_name="kernel")
 
@@ -208,8 +214,9 @@ class TwoLevelSCF:
         if dm0 is None:
             return None
         self.build(self.mol)
-        self._anderson = cheap_scf(self)
-        return dm0 if self._anderson is None else self._refined(dm0)
+        with integrals_stay(self):
+            self._anderson = cheap_scf(self)
+            return dm0 if self._anderson is None else self._refined(dm0)
 
     def _refined(self, dm):
         with Attempts(self, "two-level SCF") as attempt:
@@ -258,6 +265,14 @@ class TwoLevelSCF:
             return f"DIIS = {self.DIIS.__name__} takes its place; del mf.DIIS brings it back"
         return None
 
+    def get_hcore(self, mol=None):
+        """As the class below has it; while ``kernel`` runs, made once for the SCF and the cheap problem."""
+        if not self._running or (mol is not None and mol is not self.mol):
+            return super().get_hcore(mol)
+        if self._hcore is None:
+            self._hcore = super().get_hcore(mol)
+        return self._hcore
+
     def get_init_guess(self, mol=None, key="minao", **kwargs):
         """As the class below has it; while ``kernel`` runs, refined."""
         def pyscf_guess(key):
@@ -265,13 +280,14 @@ class TwoLevelSCF:
 
         if not self._running:
             return pyscf_guess(key)
-        self._anderson = cheap_scf(self)
-        if self._anderson is None:
-            return pyscf_guess(key)
-        if not isinstance(key, str):
-            return self._refined(key)
-        wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
-        dm = hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
+        with integrals_stay(self):
+            self._anderson = cheap_scf(self)
+            if self._anderson is None:
+                return pyscf_guess(key)
+            if not isinstance(key, str):
+                return self._refined(key)
+            wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
+            dm = hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
         if not self._anderson.points:
             self._give_up()
         return dm
@@ -302,11 +318,16 @@ def _restored(plain):
 
 def stays_out(mf: hf.SCF) -> str | None:
     """Why the two-level scheme would not pay for ``mf``; None where it does."""
-    if hasattr(mf, "_numint") or getattr(mf, "with_df", None):
+    try:
+        check_scf_class(mf)
+        check_molecule(mf.mol)
+    except Refusal:  # said when the cheap problem is asked for
         return None
-    if mf._eri is not None or mf._is_mem_enough():
-        return "Hartree-Fock with all integrals in memory: its own cycles are as cheap as the cheap problem's"
-    return None
+    with Attempts(mf, "two-level SCF") as attempt:
+        ratio = attempt("taking part without an estimate of its time", lambda: costs(mf).ratio)
+    if ratio is None or ratio <= _MOST_TIME:
+        return None
+    return f"it would take some {ratio:.1f} of the time of plain PySCF, whose own cycles are cheap here"
 
 
 def cheap_scf(mf: hf.SCF) -> Anderson | None:

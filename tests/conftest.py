@@ -77,3 +77,9 @@ def broken_symmetry(mol):
     dm = np.zeros((2, mol.nao, mol.nao))
     dm[0, :half, :half], dm[1, half:, half:] = total[:half, :half], total[half:, half:]
     return dm
+
+
+@pytest.fixture
+def taking_part(monkeypatch):
+    """The two-level SCF takes part whatever its cost estimate says: Hartree-Fock of small molecules would not."""
+    monkeypatch.setattr("pyscf_mlguess.two_level_scf.stays_out", lambda mf: None)

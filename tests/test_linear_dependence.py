@@ -1,10 +1,11 @@
-"""Auxiliary functions that stand there twice, or nearly so, change nothing."""
+"""Functions that stand there twice, or nearly so, change nothing: auxiliary ones and those of the orbitals."""
 
 import numpy as np
 import pytest
 from conftest import WATER
 from pyscf import df, dft, gto, scf
 
+from pyscf_mlguess import two_level
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.density_fitting.fitting import DensityFitting, refit
 from pyscf_mlguess.density_fitting.metric import Metric
@@ -126,3 +127,42 @@ def test_a_density_fitted_scf_with_such_a_basis(xc, water):
     for key in ("ml", "ml+refine"):
         mf = make(twice()).set(init_guess=key).run()
         assert mf.converged and mf.e_tot == pytest.approx(energy, abs=1e-7)
+
+
+@pytest.fixture
+def dependent():
+    """Water with a diffuse s function of oxygen twice, to a tenth of a per cent: PySCF leaves one combination out."""
+    basis = {"O": gto.basis.load("6-31++g**", "O") + [[0, [0.0846, 1.0]]], "H": "6-31++g**"}
+    return gto.M(atom=WATER, basis=basis, verbose=0)
+
+
+@pytest.mark.parametrize("method", ["RKS", "UKS", "ROKS", "RHF"])
+def test_the_gradient_is_that_of_the_scf(method, dependent):
+    mf = getattr(scf if method == "RHF" else dft, method)(dependent)
+    if method != "RHF":
+        mf.xc, mf.grids.level = "b3lyp", 0
+    mf.max_cycle, mf.verbose = 2, 0
+    mf.kernel()
+    problem = CheapProblem(mf)
+    assert mf.mo_coeff.shape[-1] == dependent.nao - 1 == problem.scf.basis.shape[1]
+    dm = np.asarray(mf.make_rdm1())
+    fock = mf.get_hcore() + np.asarray(mf.get_veff(dm=dm))
+    effective = mf.get_fock(dm=dm)
+    expected = np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, effective))
+    assert expected > 1e-3
+    assert problem.gradient(fock, problem.state_of(dm)) == pytest.approx(expected, rel=1e-5)
+    assert problem.state(np.asarray(effective), fock).orbitals[0].shape == (dependent.nao, dependent.nelec[0])
+
+
+@pytest.mark.parametrize("xc", ["pbe", "b3lyp"])
+@pytest.mark.parametrize("cls", [dft.RKS, dft.UKS])
+def test_a_two_level_scf_with_such_an_orbital_basis(cls, xc, dependent):
+    def make():
+        mf = cls(dependent, xc=xc).density_fit()
+        mf.grids.level = 1
+        return mf
+
+    plain, mf = make().run(), two_level(make()).run()
+    assert mf.converged and mf.cycles <= 3
+    assert mf.e_tot == pytest.approx(plain.e_tot, abs=1e-8)
+    assert mf.mo_coeff.shape == plain.mo_coeff.shape

@@ -1,12 +1,15 @@
 """``mf.max_memory``, not that of the molecule, decides what a guess holds; what it gives does not hang on it."""
 
+from importlib.resources import files
+
 import numpy as np
 import pytest
 from conftest import FORMAMIDE, WATER
-from pyscf import dft, gto, scf
+from pyscf import dft, gto, lib, scf
 
 from pyscf_mlguess import pipeline, two_level
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.memory import give_back, integrals_stay
 from pyscf_mlguess.routes.auxiliary_density import DensityRoute
 
 PLENTY, NOTHING = 100_000, 1
@@ -19,14 +22,13 @@ def kohn_sham(in_mf, in_mol, atom=WATER, xc="pbe"):
 
 
 def held(mf):
-    """Whether a route that may hold its integrals and its functions on the grid does."""
-    route = DensityRoute(mf, hold=True)
-    return route.fitting._integrals.held, route._fock._held is not None
+    """Whether a route that may hold its integrals does."""
+    return DensityRoute(mf, hold=True).fitting._integrals.held
 
 
 def test_the_route_asks_the_scf_object():
-    assert held(kohn_sham(PLENTY, NOTHING)) == (True, True)
-    assert held(kohn_sham(NOTHING, PLENTY)) == (False, False)
+    assert held(kohn_sham(PLENTY, NOTHING))
+    assert not held(kohn_sham(NOTHING, PLENTY))
 
 
 @pytest.mark.parametrize("xc", ["pbe", "b3lyp"])
@@ -58,3 +60,61 @@ def test_a_two_level_scf_does_without_memory():
     plain, mf = kohn_sham(NOTHING, PLENTY).run(), two_level(kohn_sham(NOTHING, PLENTY)).set(init_guess="ml").run()
     assert mf.converged and mf.cycles < 0.6 * plain.cycles
     assert mf.e_tot == pytest.approx(plain.e_tot, abs=1e-8)
+
+
+def resident():
+    return lib.current_memory()[0]
+
+
+@pytest.mark.parametrize("key", ["ml", "ml+refine", "minao+refine"])
+def test_a_guess_leaves_no_memory_behind(key):
+    kohn_sham(PLENTY, PLENTY).get_init_guess(key=key)  # the model, and what else is kept for the next guess
+    mf = kohn_sham(PLENTY, NOTHING, str(files("pyscf_mlguess") / "benchmark" / "sets" / "paracetamol.xyz"))
+    give_back()
+    before = resident()
+    mf.get_init_guess(key=key)
+    assert resident() - before < 40
+
+
+def test_freed_memory_goes_back_to_the_system():
+    give_back()
+    before = resident()
+    blocks = [np.ones(10_000) for _ in range(2000)]
+    last = np.ones(10_000)  # so that the freed blocks are not at the end of the heap
+    held = resident()
+    del blocks
+    give_back()
+    assert held - before > 100 and resident() - before < 60 and last.size
+
+
+@pytest.mark.parametrize("key", ["ml", "minao+refine"])
+def test_integrals_stay_in_memory_where_they_were_to_be(key):
+    mf = kohn_sham(PLENTY, PLENTY)
+    # Enough for PySCF's integrals and no more: whatever a guess holds would make it change its mind.
+    mf.max_memory = (resident() + mf.mol.nao**4 / 1e6 + 1) / 0.95
+    assert mf._is_mem_enough()
+    with integrals_stay(mf):
+        kept = np.ones(10_000_000)
+    assert not mf._is_mem_enough() and mf._eri is not None and kept.size
+    mf._eri = None
+    del kept
+    mf.max_memory = (resident() + mf.mol.nao**4 / 1e6 + 1) / 0.95
+    mf.get_init_guess(key=key)
+    assert mf._eri is not None or mf._is_mem_enough()
+
+
+def test_integrals_that_were_not_to_be_in_memory_are_not_made():
+    for mf in (kohn_sham(NOTHING, NOTHING), kohn_sham(PLENTY, PLENTY).density_fit()):
+        with integrals_stay(mf):
+            pass
+        assert mf._eri is None
+
+
+@pytest.mark.parametrize("key", ["minao", "ml"])
+def test_a_two_level_scf_leaves_room_for_the_integrals(key):
+    two_level(kohn_sham(PLENTY, PLENTY, FORMAMIDE, "b3lyp")).set(init_guess=key).run()  # libraries, the model
+    mf = two_level(kohn_sham(PLENTY, PLENTY, FORMAMIDE, "b3lyp")).set(init_guess=key)
+    mf.max_memory = (resident() + mf.mol.nao**4 / 1e6 + 15) / 0.95
+    assert mf._is_mem_enough()
+    mf.run()
+    assert mf.converged and mf._eri is not None

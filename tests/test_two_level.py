@@ -75,7 +75,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_same_energy_in_fewer_cycles(name):
+def test_same_energy_in_fewer_cycles(name, taking_part):
     plain = CASES[name]().run(conv_tol=1e-10)
     mf = two_level(CASES[name]()).run(conv_tol=1e-10)
     assert plain.converged and mf.converged
@@ -153,11 +153,11 @@ def test_hartree_fock_in_memory_is_left_alone():
     mf = two_level(scf.RHF(molecule()))
     mf.verbose, mf.stdout = 3, io.StringIO()
     mf.run()
-    assert "stays out of the way: Hartree-Fock with all integrals in memory" in mf.stdout.getvalue()
+    assert "stays out of the way: it would take some" in mf.stdout.getvalue()
     assert mf.cycles == plain.cycles and mf.e_tot == pytest.approx(plain.e_tot, abs=1e-12)
 
 
-def test_what_does_not_fit_into_memory_is_said_once():
+def test_what_does_not_fit_into_memory_is_said_once(taking_part):
     plain = direct(scf.RHF(molecule())).run()
     mf = two_level(direct(scf.RHF(molecule())))
     mf.verbose, mf.stdout, mf.max_memory = 2, io.StringIO(), 1
@@ -198,7 +198,8 @@ def test_work_is_bounded_where_nothing_converges():
         mf.run()
     assert not mf.converged
     assert "gradient no longer falls" in mf.stdout.getvalue()
-    assert times.counts["cheap_iterations"] < 60
+    # Twice the refinement's limit, and that of a cycle until two in a row bring nothing; which it is hangs on rounding.
+    assert times.counts["cheap_iterations"] < 2 * 20 + 4 * 10
 
 
 def test_a_diis_object_of_the_user_takes_precedence():

@@ -148,6 +148,22 @@ class TestIntegrals:
         assert mf.converged and mf.cycles <= 3
 
 
+@pytest.mark.parametrize("start", ["minao", "ml", "density matrix"])
+def test_the_core_hamiltonian_is_made_once_in_a_run(start, water, monkeypatch):
+    """That of X2C and of QM/MM is dear."""
+    mf = two_level(kohn_sham(water).x2c())
+    made = []
+    original = mf.with_x2c.get_hcore
+    monkeypatch.setattr(mf.with_x2c, "get_hcore", lambda mol: made.append(1) or original(mol))
+    if start == "density matrix":
+        mf.kernel(dm0=scf.hf.init_guess_by_minao(water))
+    else:
+        mf.set(init_guess=start).kernel()
+    assert mf.converged and len(made) == 1
+    mf.get_hcore()
+    assert len(made) == 2  # nothing is kept beyond the run
+
+
 class TestMessages:
     @pytest.mark.parametrize("key", ["ml", "ML", "ml+refine", "ml:default"])
     def test_a_refusal_names_the_key_that_the_user_wrote(self, key, water, monkeypatch):
@@ -160,7 +176,7 @@ class TestMessages:
         assert messages[0] in mf.stdout.getvalue()
         assert mf.converged and mf.cycles <= 3  # minao, refined
 
-    def test_what_cannot_be_served_is_one_warning(self, water):
+    def test_what_cannot_be_served_is_one_warning(self, water, taking_part):
         mf = two_level(scf.RHF(water))
         mf._is_mem_enough = lambda: False
         logging_to_string(mf).max_memory = 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
-from pyscf import df, gto, lib
+from pyscf import df, gto
 from pyscf.scf import hf, rohf, uhf
 
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
@@ -20,6 +20,7 @@ from pyscf_mlguess.density_fitting.fitting import DensityFitting, shareable
 from pyscf_mlguess.density_fitting.tensor import STORAGES, FittedTensor, Interaction, Storage
 from pyscf_mlguess.functional import STAND_IN_EXCHANGE, exchange_note
 from pyscf_mlguess.level import LevelOfTheory
+from pyscf_mlguess.memory import free_mb
 from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.scf_copy import ScfCopy
 
@@ -69,11 +70,9 @@ class CheapProblem:
         self.scf, self.mol = ScfCopy(self.mf), self.mf.mol
         self.hcore, self.ovlp = self.scf.hcore, self.scf.ovlp
         self.restricted_open = self.scf.restricted_open
-        values, vectors = scipy.linalg.eigh(self.ovlp)
-        keep = values > 1e-8
-        # X and its inverse's transpose: X^T S X = 1, with linear combinations that hardly exist left out.
-        self._orthogonal = vectors[:, keep] / np.sqrt(values[keep])
-        self._inverse = vectors[:, keep] * np.sqrt(values[keep])
+        # X and its inverse's transpose: X^T S X = 1 in the space in which the SCF itself has its orbitals and gradient.
+        self._orthogonal = self.scf.basis
+        self._inverse = self.ovlp @ self._orthogonal
         self._numint = getattr(self.mf, "_numint", None)
         self._set_up_interactions()
         self._set_up_grid()
@@ -85,8 +84,8 @@ class CheapProblem:
         interaction = None if level.is_semilocal else Interaction(
             level.short_range_exchange, level.long_range_exchange, level.omega)
         with_df = shareable(self.mf, interaction is not None)
-        auxmol = self._auxiliary()
-        budget = self._memory() * _TENSOR_SHARE
+        auxmol = cheap_auxiliary_mole(self.mf)
+        budget = free_mb(self.mf) * _TENSOR_SHARE
         self._coulomb = self._exchange = None
         self.share = 0.0
         # Without exact exchange PySCF may do without the tensor; then it is ours, and of half the size.
@@ -111,7 +110,7 @@ class CheapProblem:
         if self.lacks_exchange and level.exact_exchange > _MOST_STAND_IN:
             size = STORAGES[-1].size_mb(self.mol, auxmol)
             raise Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
-                          f"{self.mf.max_memory - self._memory():.0f} in use or promised to PySCF's own integrals; "
+                          f"{self.mf.max_memory - free_mb(self.mf):.0f} in use or promised to PySCF's own integrals; "
                           f"max_memory is {self.mf.max_memory:.0f}")
         self._stand_in = level.short_range_exchange if self.lacks_exchange else 0.0
 
@@ -119,22 +118,6 @@ class CheapProblem:
         if storage != STORAGES[0]:
             self.notes.append(f"Tensor of {storage.size_mb(self.mol, auxmol):.0f} MB, most of it in 16 bits")
         return FittedTensor(self.mol, auxmol, interaction, storage)
-
-    def _memory(self) -> float:
-        """MB that ``mf.max_memory`` leaves, next to the two-electron integrals where PySCF means to keep them."""
-        free = self.mf.max_memory - lib.current_memory()[0]
-        if not getattr(self.mf, "with_df", None) and self.mf._eri is None and self.mf._is_mem_enough():
-            free -= self.mol.nao**4 / 1e6  # PySCF's own estimate
-        return max(0.0, free)
-
-    def _auxiliary(self) -> gto.Mole:
-        with_df = getattr(self.mf, "with_df", None)
-        if isinstance(with_df, df.DF) and not getattr(self.mf, "only_dfj", False):
-            return with_df.auxmol or df.make_auxmol(self.mol, with_df.auxbasis)
-        # Integral drivers want spherical or cartesian functions throughout.
-        auxmol = auxiliary_mole(self.mol)
-        auxmol.cart = self.mol.cart
-        return auxmol
 
     def _set_up_grid(self):
         self._terms, self._grid = [], None
@@ -151,7 +134,7 @@ class CheapProblem:
             self._grid = self.grid(self.grid_level)
 
     def grid(self, level: int) -> CoarseGrid:
-        return CoarseGrid(self.mol, self._xctype, level, self._memory() * _GRID_SHARE)
+        return CoarseGrid(self.mol, self._xctype, level, free_mb(self.mf) * _GRID_SHARE)
 
     @property
     def coulomb_tensor(self) -> FittedTensor | None:
@@ -282,6 +265,17 @@ class CheapProblem:
             return None
         spaces.append(np.eye(len(fock)) - sum(spaces))
         return self._inverse @ sum(p @ fock @ p for p in spaces) @ self._inverse.T
+
+
+def cheap_auxiliary_mole(mf: hf.SCF) -> gto.Mole:
+    """The auxiliary functions of the cheap problem of ``mf``: those of its own density fitting, where it has one."""
+    with_df = getattr(mf, "with_df", None)
+    if isinstance(with_df, df.DF) and not getattr(mf, "only_dfj", False):
+        return with_df.auxmol or df.make_auxmol(mf.mol, with_df.auxbasis)
+    # Integral drivers want spherical or cartesian functions throughout.
+    auxmol = auxiliary_mole(mf.mol)
+    auxmol.cart = mf.mol.cart
+    return auxmol
 
 
 def _occupied(coefficients, occupations, ndim):

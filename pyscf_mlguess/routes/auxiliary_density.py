@@ -30,8 +30,8 @@ from pyscf_mlguess.structure import element_numbers
 MOST_ELECTRONS_MISSING = 0.1  # per atom, before the count is restored
 MOST_NEGATIVE_ELECTRONS = 0.04  # per atom, in regions of negative fitted density
 SMALLEST_GAP = 0.04  # Eh; the occupation, and with it the whole guess, hangs on less than the error
-# Shares of the memory that the SCF object leaves, for integrals and for functions on the grid.
-_INTEGRAL_SHARE, _GRID_SHARE = 0.5, 0.25
+# Share of the memory that the SCF object leaves, for integrals.
+_INTEGRAL_SHARE = 0.5
 
 
 @dataclass
@@ -105,14 +105,14 @@ class DensityRoute:
     """From auxiliary coefficients to orbitals, for one SCF object.
 
     auxmol: their functions (default: those of predictions).  grid: as for ``AuxiliaryFock``.  hold: keep integrals
-    and functions on the grid from one density to the next, as far as ``mf.max_memory`` allows.
+    from one density to the next, as far as ``mf.max_memory`` allows.
     """
 
     def __init__(self, mf: hf.SCF, auxmol=None, grid=GRID_LEVEL, hold: bool = False):
         self.potential, self._scf = SemilocalPotential.of(mf), ScfCopy(mf)
-        free = max(0.0, mf.max_memory - lib.current_memory()[0]) if hold else 0.0
-        self.fitting = DensityFitting.of(mf, auxmol, not LevelOfTheory.of(mf).is_semilocal, free * _INTEGRAL_SHARE)
-        self._fock = AuxiliaryFock(self.fitting, self.potential, grid, free * _GRID_SHARE)
+        hold_mb = max(0.0, mf.max_memory - lib.current_memory()[0]) * _INTEGRAL_SHARE if hold else 0.0
+        self.fitting = DensityFitting.of(mf, auxmol, not LevelOfTheory.of(mf).is_semilocal, hold_mb)
+        self._fock = AuxiliaryFock(self.fitting, self.potential, grid)
 
     @classmethod
     def through(cls, cheap: CheapProblem) -> "DensityRoute":

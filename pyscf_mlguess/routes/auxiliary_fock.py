@@ -37,13 +37,11 @@ class AuxiliaryFock:
 
     fitting: auxiliary functions and three-centre integrals.  potential: the functional.
     grid: PySCF's grid level, or (radial, angular) points of every atom.
-    hold_mb: memory (MB) in which the auxiliary functions on the grid may be kept from one density to the next.
     """
 
     def __init__(self, fitting: DensityFitting, potential: SemilocalPotential,
-                 grid: int | tuple[int, int] = GRID_LEVEL, hold_mb: float = 0.0):
-        self.fitting, self.potential = fitting, potential
-        self._grid, self._hold_mb = grid, hold_mb
+                 grid: int | tuple[int, int] = GRID_LEVEL):
+        self.fitting, self.potential, self._grid = fitting, potential, grid
         self._negligible = _NEGLIGIBLE if isinstance(grid, int) else _NEGLIGIBLE_AT_START
 
     def matrix(self, coefficients: np.ndarray) -> tuple[np.ndarray, float]:
@@ -67,8 +65,15 @@ class AuxiliaryFock:
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Block by block of the grid: the auxiliary functions (k,) that are not negligible there, these and their
-        gradients, (4, k, points), and the points' weights."""
-        yield from self._held if self._held is not None else self._evaluated()
+        gradients, (4, k, points), and the points' weights.
+
+        Evaluated anew for every density: kept, they would take a gigabyte for a molecule of 20 atoms and save no time.
+        """
+        auxmol, grids = self.fitting.auxmol, self._grids
+        name = "GTOval_cart_deriv1" if auxmol.cart else "GTOval_sph_deriv1"
+        for block, rows, index in self._screened:
+            functions = auxmol.eval_gto(name, grids.coords[block], non0tab=rows, cutoff=self._negligible)
+            yield index, functions.transpose(0, 2, 1)[:, index], grids.weights[block]
 
     @cached_property
     def _grids(self) -> dft.Grids:
@@ -79,11 +84,6 @@ class AuxiliaryFock:
         else:
             grids.atom_grid, grids.prune = {"default": self._grid}, None
         return grids.build(with_non0tab=False)
-
-    @cached_property
-    def _held(self):
-        numbers = sum(4 * len(index) * (block.stop - block.start) for block, _, index in self._screened)
-        return list(self._evaluated()) if 8e-6 * numbers < self._hold_mb else None
 
     @cached_property
     def _screened(self):
@@ -98,10 +98,3 @@ class AuxiliaryFock:
             index = np.flatnonzero(np.repeat(rows.any(axis=0), sizes))
             found.append((slice(start, min(start + _BLOCKS * BLKSIZE, points)), rows, index))
         return found
-
-    def _evaluated(self):
-        auxmol, grids = self.fitting.auxmol, self._grids
-        name = "GTOval_cart_deriv1" if auxmol.cart else "GTOval_sph_deriv1"
-        for block, rows, index in self._screened:
-            functions = auxmol.eval_gto(name, grids.coords[block], non0tab=rows, cutoff=self._negligible)
-            yield index, functions.transpose(0, 2, 1)[:, index], grids.weights[block]
