@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -64,13 +65,15 @@ class Anderson:
     problem: CheapProblem
     correction: Correction = None
     points: list[Point] = field(default_factory=list)
+    pin: Callable[[State], np.ndarray] = None
 
     def __post_init__(self):
         self.correction = self.correction or Correction(self.problem)
 
     def restart(self) -> None:
         """Forget all points and corrections."""
-        self.points, self.correction, self.problem.precise = [], Correction(self.problem), False
+        self.points, self.correction, self.pin = [], Correction(self.problem), None
+        self.problem.precise = False
 
     def start(self, state: State) -> Point:
         """Begin at any density matrix: with the Fock matrix nearest to its own that gives it back.
@@ -100,7 +103,7 @@ class Anderson:
             point.cheap, point.precise = self.problem.fock(point.state), True
 
     def corrected(self, point: Point) -> np.ndarray:
-        return point.cheap + self.correction(point.state)
+        return point.cheap + self.correction(point.state) + (self.pin(point.state) if self.pin else 0.0)
 
     def gradient(self, point: Point) -> float:
         return self.problem.gradient(self.corrected(point), point.state)

@@ -9,8 +9,8 @@ from pyscf.lib import logger
 from pyscf.scf import hf, rohf
 
 from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.orientation import FreeRotation, Pin
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.cheap.soft_rotations import soft_rotation
 from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
@@ -58,10 +58,21 @@ def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarr
             anderson.restart()
             again, lower = _refined(anderson, otherwise())
             best = again if lower < gradient else best
-        if best.state.dm is not dm and (turning := soft_rotation(anderson.problem, best, anderson.corrected(best))):
-            anderson.restart()
-            raise Refusal(f"{turning}: where they end would be the coarse grid's choice")
-        return best.state.dm
+        return _oriented(anderson, best.state.dm)
+
+
+def _oriented(anderson, dm):
+    """``dm``, turned and held where the grid decides about its orientation: see ``cheap.orientation``."""
+    problem, refined = anderson.problem, len(anderson.points) > 1
+    free = FreeRotation.of(problem.mf, dm, problem.hcore)
+    if free is None:
+        return dm
+    # What was converged when it was handed over stays where it is.
+    dm = free.lowest(problem.mf, dm) if refined else dm
+    # Points of other orientations would turn it back.
+    anderson.restart()
+    problem.precise, anderson.pin = True, Pin(problem, dm, free.tangents(dm))
+    return anderson.start(problem.state_of(dm)).state.dm
 
 
 def _refined(anderson, dm):
