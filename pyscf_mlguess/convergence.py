@@ -16,11 +16,11 @@ _SAFETY = 5.0
 def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> float:
     """How far (Eh) the energy of ``dm`` may be from the SCF's solution nearby.
 
-    dm: density matrix of PySCF's shapes; fock: its real Fock matrix, or that of every spin, as ``mf.get_fock`` gives it.
-    It is 5 |tr F (D' - D)|, D' the density matrix of the orbitals of F.  For small gradients and orbitals that are
+    dm: density matrix of PySCF's shapes; fock: its real Fock matrix, or that of every spin, as ``mf.get_fock`` gives
+    it.  It is 5 |tr F (D' - D)|, D' the density matrix of the orbitals of F.  For small gradients and orbitals that are
     filled or empty the trace is twice the second-order energy sum_ia 2 F_ia^2 / (e_a - e_i), so this is ten times that
     energy; with fractional occupations that of the entropy is added.  It holds where orbitals do not turn almost
-    freely: ``cheap.refinement`` refuses such molecules.
+    freely; the orientation of an open shell that only the grid holds is that of ``cheap.orientation``.
     """
     spins = np.array([fock.focka, fock.fockb]) if problem.restricted_open else np.asarray(fock)
     after = problem.state(np.asarray(fock), spins).dm

@@ -281,7 +281,8 @@ class TwoLevelSCF:
 def _attributes(mf, attributes):
     """``attributes`` of ``mf`` for one run.
 
-    Those that were the class's before are the class's again afterwards, not ``mf``'s own as after ``lib.temporary_env``.
+    Those that were the class's before are the class's again afterwards, not ``mf``'s own as after
+    ``lib.temporary_env``.
     """
     own = {name: vars(mf)[name] for name in attributes if name in vars(mf)}
     vars(mf).update(attributes)

@@ -60,6 +60,8 @@ class Anderson:
 
     Every point keeps its cheap Fock matrix without the correction, so that all points serve for every
     correction: the two-level SCF goes on with the history of the cycles before.
+
+    pin: one more matrix as a function of the state, which vanishes at the solution.
     """
 
     problem: CheapProblem

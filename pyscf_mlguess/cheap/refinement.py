@@ -30,8 +30,7 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
         need its tensor gets it here.  dm: (nao, nao) or (2, nao, nao).
     Returns the density matrix of the smallest orbital gradient met, ``dm`` itself included, in the same shape.
     No Fock matrix is built with the integrals or the grid of ``mf``.  Raises ValueError (Refusal) for
-    another SCF class, a molecule without a meaningful density, a matrix of another shape, or orbitals at the
-    frontier that turn almost freely into each other (the open shell of an atom): the grid would choose for them.
+    another SCF class, a molecule without a meaningful density or a matrix of another shape.
     """
     check_scf_class(mf)
     check_molecule(mf.mol)
