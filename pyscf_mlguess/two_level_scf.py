@@ -226,7 +226,11 @@ class TwoLevelSCF:
         """PySCF's ``check_convergence`` of one run.
 
         The gradient as PySCF has it; the energy by what is left to be gained instead of what the last step has gained.
+        With ``conv_check`` PySCF asks again after its extra build, and is content with one of the two, ten and three
+        times as large.
         """
+        if envs["scf_conv"]:
+            return abs(envs["e_tot"] - envs["last_hf_e"]) < envs["conv_tol"] or envs["norm_gorb"] < envs["conv_tol_grad"]
         if envs["norm_gorb"] >= envs["conv_tol_grad"]:
             return False
         if self._anderson is not None:

@@ -45,13 +45,15 @@ class Correction:
 class Point:
     """entering: effective Fock matrix handed in; state: its density matrix; cheap: the cheap Fock matrix of that.
 
-    precise: whether that matrix was made in double precision.
+    precise: whether that matrix was made in double precision.  given: whether the density matrix came first; then the
+    matrix handed in follows from it and from the correction of the day.
     """
 
     entering: np.ndarray
     state: State
     cheap: np.ndarray
     precise: bool
+    given: bool = False
 
 
 @dataclass
@@ -85,7 +87,7 @@ class Anderson:
         cheap = self.problem.fock(state)
         effective = self.problem.effective(cheap, state)
         entering = self.problem.commuting(effective, state)
-        point = Point(entering, state, cheap, self.problem.precise)
+        point = Point(entering, state, cheap, self.problem.precise, given=True)
         if entering is None:
             self.add(effective, cheap)
         else:
@@ -117,9 +119,11 @@ class Anderson:
         """(effective Fock matrix, matrices of every spin) to try next."""
         problem = self.problem
         spins = [self.corrected(point) for point in self.points]
-        residuals = [problem.effective(f, p.state) - p.entering for f, p in zip(spins, self.points)]
+        effective = [problem.effective(f, point.state) for f, point in zip(spins, self.points)]
+        entering = [problem.commuting(f, p.state) if p.given else p.entering for f, p in zip(effective, self.points)]
+        residuals = [f - e for f, e in zip(effective, entering)]
         weights = _weights(np.array([problem.orthonormal(r) for r in residuals]))
-        mixed = sum(w * (p.entering + DAMPING * r) for w, p, r in zip(weights, self.points, residuals))
+        mixed = sum(w * (e + DAMPING * r) for w, e, r in zip(weights, entering, residuals))
         return mixed, sum(w * f for w, f in zip(weights, spins))
 
     def solve(self, tolerance: float, max_iterations: int) -> float:

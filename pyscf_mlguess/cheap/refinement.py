@@ -57,17 +57,19 @@ def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarr
             anderson.restart()
             again, lower = _refined(anderson, otherwise())
             best = again if lower < gradient else best
-        return _oriented(anderson, best.state.dm)
+        return _oriented(anderson, best.state.dm, handed=np.array_equal(best.state.dm, dm))
 
 
-def _oriented(anderson, dm):
-    """``dm``, turned and held where the grid decides about its orientation: see ``cheap.orientation``."""
-    problem, refined = anderson.problem, len(anderson.points) > 1
+def _oriented(anderson, dm, handed):
+    """``dm``, turned and held where the grid decides about its orientation: see ``cheap.orientation``.
+
+    handed: whether it is what was handed over, converged already, and stays where it is.
+    """
+    problem = anderson.problem
     free = FreeRotation.of(problem.mf, dm, problem.hcore)
     if free is None:
         return dm
-    # What was converged when it was handed over stays where it is.
-    dm = free.lowest(problem.mf, dm) if refined else dm
+    dm = dm if handed else free.lowest(problem.mf, dm)
     # Points of other orientations would turn it back.
     anderson.restart()
     problem.precise, anderson.pin = True, Pin(problem, dm, free.tangents(dm))
