@@ -230,7 +230,8 @@ class TwoLevelSCF:
         times as large.
         """
         if envs["scf_conv"]:
-            return abs(envs["e_tot"] - envs["last_hf_e"]) < envs["conv_tol"] or envs["norm_gorb"] < envs["conv_tol_grad"]
+            gained = abs(envs["e_tot"] - envs["last_hf_e"])
+            return gained < envs["conv_tol"] or envs["norm_gorb"] < envs["conv_tol_grad"]
         if envs["norm_gorb"] >= envs["conv_tol_grad"]:
             return False
         if self._anderson is not None:
