@@ -29,10 +29,17 @@ def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> flo
 
 
 def canonicalize(mf: hf.SCF, fock: np.ndarray) -> None:
-    """Make ``mf``'s orbitals canonical for ``fock``, the Fock matrix of its density matrix, which stays as it is."""
+    """Make ``mf``'s orbitals canonical for ``fock``, the Fock matrix of its density matrix, which stays as it is.
+
+    For a linear molecule with its full symmetry it is that of ``fock``'s own orbitals, as in PySCF.
+    """
     occupations = np.asarray(mf.mo_occ)
     whole = (0, 1, 2) if occupations.ndim == 1 else (0, 1)
-    if np.isin(occupations, whole).all():
+    if mf.mol.symmetry and mf.mol.groupname in ("Dooh", "Coov"):
+        # Only there does PySCF keep degenerate pairs degenerate, which the grid is not.
+        mf.mo_energy, mf.mo_coeff = mf.eig(fock, mf.get_ovlp())
+        mf.mo_occ = mf.get_occ(mf.mo_energy, mf.mo_coeff)
+    elif np.isin(occupations, whole).all():
         mf.mo_energy, mf.mo_coeff = mf.canonicalize(mf.mo_coeff, mf.mo_occ, fock)
     else:
         # No two orbitals have the same occupation, and turning them would change the density matrix.

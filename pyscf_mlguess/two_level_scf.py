@@ -25,8 +25,9 @@ _RATIO = 0.01
 _BELOW_THRESHOLD = 0.1
 # Plain DIIS takes over when this many real gradients in a row are no smaller than the best before.
 _PATIENCE = 2
-# Density matrices this close (largest element) are the same.
-_SAME = 1e-6
+# Density matrices this close (largest element) are the same: those of earlier points, and those of a Fock matrix that
+# went through PySCF's own diagonalisation.  Near the solution all points are close to each other.
+_SAME, _SAME_FOCK = 1e-9, 1e-6
 
 
 def two_level(mf: hf.SCF) -> hf.SCF:
@@ -121,12 +122,12 @@ class TwoLevelDIIS(lib.diis.DIIS):
         """The point of density matrix ``d``; None for one of ROHF that did not come from here, its total alone."""
         anderson.problem.precise = True
         for point in anderson.points:
-            if _same(point.state.dm, d):
+            if _same(point.state.dm, d, _SAME):
                 anderson.sharpen(point)
                 return point
         if self._handed is not None:
             state = anderson.problem.state(*self._handed)
-            if _same(state.dm, d):
+            if _same(state.dm, d, _SAME_FOCK):
                 return anderson.add(*self._handed)
         return None if anderson.problem.restricted_open else anderson.start(anderson.problem.state_of(d))
 
@@ -219,8 +220,8 @@ class TwoLevelSCF:
         return dm if better is None else better
 
     def _give_up(self):
-        """Plain DIIS for the rest of the run."""
-        self._anderson, self._unserved = None, True
+        """Plain DIIS for the rest of the run, judged as PySCF does."""
+        self._anderson, self._unserved, self.energy_error = None, True, None
 
     def _is_converged(self, envs):
         """PySCF's ``check_convergence`` of one run.
@@ -332,7 +333,7 @@ def _cheap_scf(mf):
     return unsolved(mf)
 
 
-def _same(dm, d):
+def _same(dm, d, largest):
     # ROHF hands over the total of both spins.
     total = dm[0] + dm[1] if dm.ndim == 3 and d.ndim == 2 else dm
-    return total.shape == d.shape and np.abs(total - d).max() < _SAME
+    return total.shape == d.shape and np.abs(total - d).max() < largest
