@@ -10,7 +10,7 @@ from pyscf.lib import logger
 from pyscf.scf import hf
 from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
-from pyscf_mlguess import hook
+from pyscf_mlguess import hook, one_build
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.refinement import refined, unsolved
 from pyscf_mlguess.convergence import canonicalize, energy_error
@@ -30,7 +30,7 @@ _PATIENCE = 2
 _SAME, _SAME_FOCK = 1e-9, 1e-6
 
 
-def two_level(mf: hf.SCF) -> hf.SCF:
+def two_level(mf: hf.SCF, verify: bool = True) -> hf.SCF:
     """``mf`` as a two-level SCF, mostly done in two Fock builds; ``undo_two_level()`` is the way back.
 
     Its solution is one of ``mf``'s own equations; where these have several, it need not be the one that minao finds.
@@ -43,10 +43,12 @@ def two_level(mf: hf.SCF) -> hf.SCF:
     (then in ``energy_error``, Eh) below ``conv_tol``, mostly after two Fock builds; the orbitals become canonical by a
     diagonalisation of the last Fock matrix instead of PySCF's extra build.  ``check_convergence`` and ``conv_check``
     that the user sets are respected.
+    verify: without, ``kernel`` builds one Fock matrix and leaves it at the energy and orbitals that this one predicts
+        (``pyscf_mlguess.one_build``): for screening.  ``energy_error`` estimates what is wrong with the energy.
     Raises TypeError for other SCF classes and for second-order (newton) objects, which do not use DIIS.
     """
     if isinstance(mf, TwoLevelSCF):
-        return mf
+        return mf if mf.verify == verify else two_level(mf.undo_two_level(), verify)
     if isinstance(mf, _CIAH_SOSCF):
         raise TypeError(f"two_level({type(mf).__name__}): a second-order SCF does not use DIIS; "
                         "use one of the two")
@@ -54,7 +56,7 @@ def two_level(mf: hf.SCF) -> hf.SCF:
         check_scf_class(mf)
     except Refusal as refusal:
         raise TypeError(f"two_level: {refusal}") from None
-    return lib.set_class(TwoLevelSCF(mf), (TwoLevelSCF, mf.__class__))
+    return lib.set_class(TwoLevelSCF(mf, verify), (TwoLevelSCF, mf.__class__))
 
 
 class TwoLevelDIIS(lib.diis.DIIS):
@@ -141,7 +143,7 @@ class TwoLevelSCF:
     """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
 
     __name_mixin__ = "TwoLevel"
-    _keys = {"diis_start_cycle", "DIIS", "energy_error"}
+    _keys = {"diis_start_cycle", "DIIS", "energy_error", "verify"}
 
     # Set to another class, before or after, that one is used and the two-level scheme is not.
     DIIS = TwoLevelDIIS
@@ -156,19 +158,20 @@ class TwoLevelSCF:
     # Whether it is known that there is no cheap problem for this molecule.
     _unserved = False
 
-    def __init__(self, mf):
+    def __init__(self, mf, verify):
         self.__dict__.update(mf.__dict__)
+        self.verify = verify
 
     def undo_two_level(self) -> hf.SCF:
         """The same object without the two-level scheme."""
         plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
-        for name in ("_anderson", "_fock", "_running", "_unserved", "energy_error"):
+        for name in ("_anderson", "_fock", "_running", "_unserved", "energy_error", "verify"):
             vars(plain).pop(name, None)
         return plain
 
     def __reduce__(self):
         # The class is made at run time and has no name to be found by.
-        return _restored, (self.undo_two_level(),)
+        return _restored, (self.undo_two_level(), self.verify)
 
     def to_gpu(self, *args, **kwargs):
         """The object of gpu4pyscf without the two-level scheme, which works on the CPU."""
@@ -190,12 +193,27 @@ class TwoLevelSCF:
         try:
             if self.max_cycle > 0:
                 dm0 = self._refined_start(dm0)
+                if not self.verify:
+                    self.build(self.mol)
+                    dm0 = self.get_init_guess(self.mol, self.init_guess) if dm0 is None else dm0
+                    if self._predicts(dm0):
+                        return self.e_tot
             with _attributes(self, judged):
                 return super().scf(dm0, **kwargs)
         finally:
             self._running, self._anderson, self._fock = False, None, None
 
     kernel = lib.alias(scf, alias_name="kernel")
+
+    def _predicts(self, dm):
+        """Whether one Fock matrix was enough; not without a cheap problem, nor where smearing's entropy counts."""
+        if self._anderson is None or getattr(self, "sigma", None):
+            return False
+        with Attempts(self, "two-level SCF") as attempt:
+            attempt("the verified one", lambda: one_build.run(self, self._anderson, np.asarray(dm)))
+        if self.energy_error is not None:
+            self._finalize()
+        return self.energy_error is not None
 
     def _plain_scf(self, dm0, DIIS, **kwargs):
         start = vars(self).get("diis_start_cycle", super().diis_start_cycle)
@@ -300,9 +318,9 @@ def _attributes(mf, attributes):
         vars(mf).update(own)
 
 
-def _restored(plain):
+def _restored(plain, verify):
     try:
-        return two_level(plain)
+        return two_level(plain, verify)
     except TypeError:  # what newton(), to_gks() and the like had made of it does not use the scheme
         return plain
 
