@@ -10,7 +10,8 @@ from pyscf.lib import logger
 from pyscf.scf import hf
 from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
-from pyscf_mlguess import hook, one_build
+from pyscf_mlguess import hook
+from pyscf_mlguess.cheap import one_build
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.refinement import refined, unsolved
 from pyscf_mlguess.convergence import canonicalize, energy_error
@@ -44,7 +45,7 @@ def two_level(mf: hf.SCF, verify: bool = True) -> hf.SCF:
     diagonalisation of the last Fock matrix instead of PySCF's extra build.  ``check_convergence`` and ``conv_check``
     that the user sets are respected.
     verify: without, ``kernel`` builds one Fock matrix and leaves it at the energy and orbitals that this one predicts
-        (``pyscf_mlguess.one_build``): for screening.  ``energy_error`` estimates what is wrong with the energy.
+        (``pyscf_mlguess.cheap.one_build``): for screening.  ``energy_error`` estimates what is wrong with the energy.
     Raises TypeError for other SCF classes and for second-order (newton) objects, which do not use DIIS.
     """
     if isinstance(mf, TwoLevelSCF):
