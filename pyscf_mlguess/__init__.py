@@ -40,11 +40,11 @@ def refine(mf, dm):
     return refinement.refine(mf, dm)
 
 
-def two_level(mf):
-    """``mf`` as a two-level SCF, mostly done in two cycles: see ``pyscf_mlguess.two_level_scf.two_level``."""
+def two_level(mf, verify: bool = True):
+    """``mf`` as a two-level SCF, mostly done in two Fock builds: see ``pyscf_mlguess.two_level_scf.two_level``."""
     from pyscf_mlguess import two_level_scf
 
-    return two_level_scf.two_level(mf)
+    return two_level_scf.two_level(mf, verify)
 
 
 register()

@@ -16,11 +16,11 @@ _SAFETY = 5.0
 def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> float:
     """How far (Eh) the energy of ``dm`` may be from the SCF's solution nearby.
 
-    dm: density matrix of PySCF's shapes; fock: its real Fock matrix, or that of every spin, as ``mf.get_fock`` gives it.
-    It is 5 |tr F (D' - D)|, D' the density matrix of the orbitals of F.  For small gradients and orbitals that are
+    dm: density matrix of PySCF's shapes; fock: its real Fock matrix, or that of every spin, as ``mf.get_fock`` gives
+    it.  It is 5 |tr F (D' - D)|, D' the density matrix of the orbitals of F.  For small gradients and orbitals that are
     filled or empty the trace is twice the second-order energy sum_ia 2 F_ia^2 / (e_a - e_i), so this is ten times that
     energy; with fractional occupations that of the entropy is added.  It holds where orbitals do not turn almost
-    freely: ``cheap.refinement`` refuses such molecules.
+    freely; the orientation of an open shell that only the grid holds is that of ``cheap.orientation``.
     """
     spins = np.array([fock.focka, fock.fockb]) if problem.restricted_open else np.asarray(fock)
     after = problem.state(np.asarray(fock), spins).dm
@@ -29,10 +29,17 @@ def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> flo
 
 
 def canonicalize(mf: hf.SCF, fock: np.ndarray) -> None:
-    """Make ``mf``'s orbitals canonical for ``fock``, the Fock matrix of its density matrix, which stays as it is."""
+    """Make ``mf``'s orbitals canonical for ``fock``, the Fock matrix of its density matrix, which stays as it is.
+
+    For a linear molecule with its full symmetry it is that of ``fock``'s own orbitals, as in PySCF.
+    """
     occupations = np.asarray(mf.mo_occ)
     whole = (0, 1, 2) if occupations.ndim == 1 else (0, 1)
-    if np.isin(occupations, whole).all():
+    if mf.mol.symmetry and mf.mol.groupname in ("Dooh", "Coov"):
+        # Only there does PySCF keep degenerate pairs degenerate, which the grid is not.
+        mf.mo_energy, mf.mo_coeff = mf.eig(fock, mf.get_ovlp())
+        mf.mo_occ = mf.get_occ(mf.mo_energy, mf.mo_coeff)
+    elif np.isin(occupations, whole).all():
         mf.mo_energy, mf.mo_coeff = mf.canonicalize(mf.mo_coeff, mf.mo_occ, fock)
     else:
         # No two orbitals have the same occupation, and turning them would change the density matrix.

@@ -11,6 +11,7 @@ from pyscf.scf import hf
 from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
 from pyscf_mlguess import hook
+from pyscf_mlguess.cheap import one_build
 from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.cost import costs
 from pyscf_mlguess.cheap.refinement import refined, unsolved
@@ -29,11 +30,12 @@ _BELOW_THRESHOLD = 0.1
 _PATIENCE = 2
 # The estimated time, as a share of plain PySCF's, from which on the scheme stays out.
 _MOST_TIME = 0.9
-# Density matrices this close (largest element) are the same.
-_SAME = 1e-6
+# Density matrices this close (largest element) are the same: those of earlier points, and those of a Fock matrix that
+# went through PySCF's own diagonalisation.  Near the solution all points are close to each other.
+_SAME, _SAME_FOCK = 1e-9, 1e-6
 
 
-def two_level(mf: hf.SCF) -> hf.SCF:
+def two_level(mf: hf.SCF, verify: bool = True) -> hf.SCF:
     """``mf`` as a two-level SCF, mostly done in two Fock builds; ``undo_two_level()`` is the way back.
 
     Its solution is one of ``mf``'s own equations; where these have several, it need not be the one that minao finds.
@@ -46,10 +48,12 @@ def two_level(mf: hf.SCF) -> hf.SCF:
     (then in ``energy_error``, Eh) below ``conv_tol``, mostly after two Fock builds; the orbitals become canonical by a
     diagonalisation of the last Fock matrix instead of PySCF's extra build.  ``check_convergence`` and ``conv_check``
     that the user sets are respected.
+    verify: without, ``kernel`` builds one Fock matrix and leaves it at the energy and orbitals that this one predicts
+        (``pyscf_mlguess.cheap.one_build``): for screening.  ``energy_error`` estimates what is wrong with the energy.
     Raises TypeError for other SCF classes and for second-order (newton) objects, which do not use DIIS.
     """
     if isinstance(mf, TwoLevelSCF):
-        return mf
+        return mf if mf.verify == verify else two_level(mf.undo_two_level(), verify)
     if isinstance(mf, _CIAH_SOSCF):
         raise TypeError(f"two_level({type(mf).__name__}): a second-order SCF does not use DIIS; "
                         "use one of the two")
@@ -57,7 +61,7 @@ def two_level(mf: hf.SCF) -> hf.SCF:
         check_scf_class(mf)
     except Refusal as refusal:
         raise TypeError(f"two_level: {refusal}") from None
-    return lib.set_class(TwoLevelSCF(mf), (TwoLevelSCF, mf.__class__))
+    return lib.set_class(TwoLevelSCF(mf, verify), (TwoLevelSCF, mf.__class__))
 
 
 class TwoLevelDIIS(lib.diis.DIIS):
@@ -125,12 +129,12 @@ class TwoLevelDIIS(lib.diis.DIIS):
         """The point of density matrix ``d``; None for one of ROHF that did not come from here, its total alone."""
         anderson.problem.precise = True
         for point in anderson.points:
-            if _same(point.state.dm, d):
+            if _same(point.state.dm, d, _SAME):
                 anderson.sharpen(point)
                 return point
         if self._handed is not None:
             state = anderson.problem.state(*self._handed)
-            if _same(state.dm, d):
+            if _same(state.dm, d, _SAME_FOCK):
                 return anderson.add(*self._handed)
         return None if anderson.problem.restricted_open else anderson.start(anderson.problem.state_of(d))
 
@@ -144,7 +148,7 @@ class TwoLevelSCF:
     """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
 
     __name_mixin__ = "TwoLevel"
-    _keys = {"diis_start_cycle", "DIIS", "energy_error"}
+    _keys = {"diis_start_cycle", "DIIS", "energy_error", "verify"}
 
     # Set to another class, before or after, that one is used and the two-level scheme is not.
     DIIS = TwoLevelDIIS
@@ -160,19 +164,20 @@ class TwoLevelSCF:
     # Whether it is known that there is no cheap problem for this molecule.
     _unserved = False
 
-    def __init__(self, mf):
+    def __init__(self, mf, verify):
         self.__dict__.update(mf.__dict__)
+        self.verify = verify
 
     def undo_two_level(self) -> hf.SCF:
         """The same object without the two-level scheme."""
         plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
-        for name in ("_anderson", "_fock", "_hcore", "_running", "_unserved", "energy_error"):
+        for name in ("_anderson", "_fock", "_hcore", "_running", "_unserved", "energy_error", "verify"):
             vars(plain).pop(name, None)
         return plain
 
     def __reduce__(self):
         # The class is made at run time and has no name to be found by.
-        return _restored, (self.undo_two_level(),)
+        return _restored, (self.undo_two_level(), self.verify)
 
     def to_gpu(self, *args, **kwargs):
         """The object of gpu4pyscf without the two-level scheme, which works on the CPU."""
@@ -194,6 +199,11 @@ class TwoLevelSCF:
         try:
             if self.max_cycle > 0:
                 dm0 = self._refined_start(dm0)
+                if not self.verify:
+                    self.build(self.mol)
+                    dm0 = self.get_init_guess(self.mol, self.init_guess) if dm0 is None else dm0
+                    if self._predicts(dm0):
+                        return self.e_tot
             with _attributes(self, judged):
                 return super().scf(dm0, **kwargs)
         finally:
@@ -201,6 +211,16 @@ class TwoLevelSCF:
             give_back()
 
     kernel = lib.alias(scf, alias_name="kernel")
+
+    def _predicts(self, dm):
+        """Whether one Fock matrix was enough; not without a cheap problem, nor where smearing's entropy counts."""
+        if self._anderson is None or getattr(self, "sigma", None):
+            return False
+        with Attempts(self, "two-level SCF") as attempt:
+            attempt("the verified one", lambda: one_build.run(self, self._anderson, dm))
+        if self.energy_error is not None:
+            self._finalize()
+        return self.energy_error is not None
 
     def _plain_scf(self, dm0, DIIS, **kwargs):
         start = vars(self).get("diis_start_cycle", super().diis_start_cycle)
@@ -226,14 +246,19 @@ class TwoLevelSCF:
         return dm if better is None else better
 
     def _give_up(self):
-        """Plain DIIS for the rest of the run."""
-        self._anderson, self._unserved = None, True
+        """Plain DIIS for the rest of the run, judged as PySCF does."""
+        self._anderson, self._unserved, self.energy_error = None, True, None
 
     def _is_converged(self, envs):
         """PySCF's ``check_convergence`` of one run.
 
         The gradient as PySCF has it; the energy by what is left to be gained instead of what the last step has gained.
+        With ``conv_check`` PySCF asks again after its extra build, and is content with one of the two, ten and three
+        times as large.
         """
+        if envs["scf_conv"]:
+            gained = abs(envs["e_tot"] - envs["last_hf_e"])
+            return gained < envs["conv_tol"] or envs["norm_gorb"] < envs["conv_tol_grad"]
         if envs["norm_gorb"] >= envs["conv_tol_grad"]:
             return False
         if self._anderson is not None:
@@ -297,7 +322,8 @@ class TwoLevelSCF:
 def _attributes(mf, attributes):
     """``attributes`` of ``mf`` for one run.
 
-    Those that were the class's before are the class's again afterwards, not ``mf``'s own as after ``lib.temporary_env``.
+    Those that were the class's before are the class's again afterwards, not ``mf``'s own as after
+    ``lib.temporary_env``.
     """
     own = {name: vars(mf)[name] for name in attributes if name in vars(mf)}
     vars(mf).update(attributes)
@@ -309,9 +335,9 @@ def _attributes(mf, attributes):
         vars(mf).update(own)
 
 
-def _restored(plain):
+def _restored(plain, verify):
     try:
-        return two_level(plain)
+        return two_level(plain, verify)
     except TypeError:  # what newton(), to_gks() and the like had made of it does not use the scheme
         return plain
 
@@ -347,7 +373,7 @@ def _cheap_scf(mf):
     return unsolved(mf)
 
 
-def _same(dm, d):
+def _same(dm, d, largest):
     # ROHF hands over the total of both spins.
     total = dm[0] + dm[1] if dm.ndim == 3 and d.ndim == 2 else dm
-    return total.shape == d.shape and np.abs(total - d).max() < _SAME
+    return total.shape == d.shape and np.abs(total - d).max() < largest

@@ -93,14 +93,6 @@ def test_a_broken_symmetry_singlet_keeps_its_state():
     assert mf.e_tot == pytest.approx(plain.e_tot, abs=1e-8)
 
 
-@pytest.mark.parametrize("cls", [dft.RKS, dft.ROKS])
-def test_a_density_matrix_of_the_user_is_taken_as_it_is(cls):
-    mol = molecule(**OXYGEN) if cls is dft.ROKS else molecule()
-    converged = kohn_sham(mol, cls=cls).run(conv_tol=1e-10)
-    mf = two_level(kohn_sham(mol, cls=cls)).run(converged.make_rdm1())
-    assert mf.cycles <= 2 and mf.e_tot == pytest.approx(converged.e_tot, abs=1e-9)
-
-
 def test_other_methods_build_on_it():
     mf = two_level(direct(scf.RHF(molecule()))).run()
     assert mf.MP2().run().e_corr == pytest.approx(scf.RHF(molecule()).run().MP2().run().e_corr, abs=1e-6)
@@ -168,10 +160,10 @@ def test_what_does_not_fit_into_memory_is_said_once(taking_part):
 
 def test_max_cycle_is_pyscf_s():
     plain, mf = kohn_sham(molecule(FORMAMIDE)).run(), two_level(kohn_sham(molecule(FORMAMIDE)))
-    mf.init_guess = "1e"
+    mf.conv_tol = 1e-14
     mf.run(max_cycle=1)
     assert not mf.converged and mf.cycles == 1 and mf._anderson is None
-    mf.run(max_cycle=50)  # goes on from its orbitals
+    mf.run(max_cycle=50, conv_tol=1e-9)  # goes on from its orbitals
     assert mf.converged and mf.e_tot == pytest.approx(plain.e_tot, abs=1e-8)
     energy = two_level(kohn_sham(molecule(FORMAMIDE))).run(max_cycle=0).e_tot
     assert energy > plain.e_tot
@@ -220,17 +212,6 @@ def test_gradients_and_excitations_are_those_of_the_plain_object():
     moved = molecule("O 0 0 0; H 0 0.80 0.59; H 0 -0.76 0.59")
     (_, gradient), (_, expected) = (m.nuc_grad_method().as_scanner()(moved) for m in (mf, plain))
     assert np.abs(gradient - expected).max() < 1e-6
-
-
-def test_a_scanner_s_later_steps_profit():
-    steps = [molecule(f"O 0 0 0; H 0 {0.76 + d} 0.59; H 0 -0.76 0.59") for d in (0, 0.05)]
-    scanners = kohn_sham(steps[0]).as_scanner(), two_level(kohn_sham(steps[0])).as_scanner()
-    cycles = []
-    for scan in scanners:
-        energies = [scan(mol) for mol in steps]
-        cycles.append(scan.cycles)
-    assert cycles[1] <= 0.6 * cycles[0]
-    assert energies[-1] == pytest.approx(kohn_sham(steps[1]).run().e_tot, abs=1e-8)
 
 
 def test_the_configuration_of_the_process_stays():

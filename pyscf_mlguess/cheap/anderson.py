@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -47,13 +48,15 @@ class Correction:
 class Point:
     """entering: effective Fock matrix handed in; state: its density matrix; cheap: the cheap Fock matrix of that.
 
-    precise: whether that matrix was made in double precision.
+    precise: whether that matrix was made in double precision.  given: whether the density matrix came first; then the
+    matrix handed in follows from it and from the correction of the day.
     """
 
     entering: np.ndarray
     state: State
     cheap: np.ndarray
     precise: bool
+    given: bool = False
 
 
 @dataclass
@@ -62,20 +65,23 @@ class Anderson:
 
     Every point keeps its cheap Fock matrix without the correction, so that all points serve for every
     correction: the two-level SCF goes on with the history of the cycles before.
+
+    pin: one more matrix as a function of the state, which vanishes at the solution.
     """
 
     problem: CheapProblem
     correction: Correction = None
     points: list[Point] = field(default_factory=list)
     dielectric: Dielectric | None = None
+    pin: Callable[[State], np.ndarray] = None
 
     def __post_init__(self):
         self.correction = self.correction or Correction(self.problem)
 
     def restart(self) -> None:
         """Forget all points and corrections."""
-        self.points, self.correction, self.problem.precise = [], Correction(self.problem), False
-        self.dielectric = None
+        self.points, self.correction, self.pin = [], Correction(self.problem), None
+        self.problem.precise, self.dielectric = False, None
 
     def start(self, state: State) -> Point:
         """Begin at any density matrix: with the Fock matrix nearest to its own that gives it back.
@@ -85,7 +91,7 @@ class Anderson:
         cheap = self.problem.fock(state)
         effective = self.problem.effective(cheap, state)
         entering = self.problem.commuting(effective, state)
-        point = Point(entering, state, cheap, self.problem.precise)
+        point = Point(entering, state, cheap, self.problem.precise, given=True)
         if entering is None:
             self.add(effective, cheap)
         else:
@@ -105,7 +111,7 @@ class Anderson:
             point.cheap, point.precise = self.problem.fock(point.state), True
 
     def corrected(self, point: Point) -> np.ndarray:
-        return point.cheap + self.correction(point.state)
+        return point.cheap + self.correction(point.state) + (self.pin(point.state) if self.pin else 0.0)
 
     def gradient(self, point: Point) -> float:
         return self.problem.gradient(self.corrected(point), point.state)
@@ -117,13 +123,13 @@ class Anderson:
         """(effective Fock matrix, matrices of every spin) to try next."""
         problem = self.problem
         spins = [self.corrected(point) for point in self.points]
-        residuals = [problem.effective(f, p.state) - p.entering for f, p in zip(spins, self.points)]
+        effective = [problem.effective(f, point.state) for f, point in zip(spins, self.points)]
+        entering = [problem.commuting(f, p.state) if p.given else p.entering for f, p in zip(effective, self.points)]
+        residuals = [f - e for f, e in zip(effective, entering)]
         metric = self.dielectric.metric if self.dielectric else problem.orthonormal
         weights = _weights(np.array([metric(r) for r in residuals]))
-        entering, residual, spins = (np.tensordot(weights, matrices, 1) for matrices in (
-            [p.entering for p in self.points], residuals, spins))
-        step = self.dielectric.step(residual) if self.dielectric else DAMPING * residual
-        return entering + step, spins
+        entering, residual, spins = (np.tensordot(weights, matrices, 1) for matrices in (entering, residuals, spins))
+        return entering + (self.dielectric.step(residual) if self.dielectric else DAMPING * residual), spins
 
     def solve(self, tolerance: float, max_iterations: int) -> float:
         """Iterate until the best gradient is below ``tolerance`` or no longer falls; returns that gradient."""
@@ -136,7 +142,6 @@ class Anderson:
             waiting = 0 if gradient < lowest else waiting + 1
             lowest = min(lowest, gradient)
         return lowest
-
 
     def _set_up_dielectric(self, gradient):
         small = gradient < _SCREENED * np.sqrt(self.problem.mol.nelectron)

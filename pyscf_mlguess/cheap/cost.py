@@ -37,7 +37,7 @@ _PLAIN_BUILDS, _BUILDS, _ITERATIONS = 14, 2, 10
 _ITERATIONS_WITHOUT_GRID = 14
 # Seconds for an operation of PySCF's and of our products of tensors (single precision first, double at the end), for a
 # two-electron integral over four and three functions, for one that is read from memory.
-_OPERATION, _CHEAP_OPERATION = 5.2e-11, 4.5e-11
+_OPERATION, _CHEAP_OPERATION = 5.2e-11, 2.9e-11
 _FOUR_CENTRE, _THREE_CENTRE, _READ = 4.5e-8, 4.8e-8, 4e-9
 # Seconds for a pair of functions on a point of PySCF's grid and of the cheap problem's, per function of the second.
 _POINT, _COARSE_POINT = 2.5e-10, 4.6e-11

@@ -206,9 +206,8 @@ class CheapProblem:
 
     def state_of(self, dm: np.ndarray) -> State:
         """Any density matrix with its natural orbitals; parts with negative occupation are left out of exchange."""
-        dm = np.array(dm)
-        orbitals = []
-        for spin in dm[np.newaxis] if dm.ndim == 2 else dm:
+        spins, orbitals = np.asarray(dm), []
+        for spin in spins[np.newaxis] if spins.ndim == 2 else spins:
             values, vectors = scipy.linalg.eigh(self._inverse.T @ spin @ self._inverse)
             keep = values > _LEAST_OCCUPATION
             orbitals.append(self._orthogonal @ vectors[:, keep] * np.sqrt(values[keep]))

@@ -9,8 +9,8 @@ from pyscf.lib import logger
 from pyscf.scf import hf, rohf
 
 from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.orientation import FreeRotation, Pin
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.cheap.soft_rotations import soft_rotation
 from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
@@ -30,8 +30,7 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
         need its tensor gets it here.  dm: (nao, nao) or (2, nao, nao).
     Returns the density matrix of the smallest orbital gradient met, ``dm`` itself included, in the same shape.
     No Fock matrix is built with the integrals or the grid of ``mf``.  Raises ValueError (Refusal) for
-    another SCF class, a molecule without a meaningful density, a matrix of another shape, or orbitals at the
-    frontier that turn almost freely into each other (the open shell of an atom): the grid would choose for them.
+    another SCF class, a molecule without a meaningful density or a matrix of another shape.
     """
     check_scf_class(mf)
     check_molecule(mf.mol)
@@ -58,10 +57,23 @@ def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarr
             anderson.restart()
             again, lower = _refined(anderson, otherwise())
             best = again if lower < gradient else best
-        if best.state.dm is not dm and (turning := soft_rotation(anderson.problem, best, anderson.corrected(best))):
-            anderson.restart()
-            raise Refusal(f"{turning}: where they end would be the coarse grid's choice")
-        return best.state.dm
+        return _oriented(anderson, best.state.dm, handed=np.array_equal(best.state.dm, dm))
+
+
+def _oriented(anderson, dm, handed):
+    """``dm``, turned and held where the grid decides about its orientation: see ``cheap.orientation``.
+
+    handed: whether it is what was handed over, converged already, and stays where it is.
+    """
+    problem = anderson.problem
+    free = FreeRotation.of(problem.mf, dm, problem.hcore)
+    if free is None:
+        return dm
+    dm = dm if handed else free.lowest(problem.mf, dm)
+    # Points of other orientations would turn it back.
+    anderson.restart()
+    problem.precise, anderson.pin = True, Pin(problem, dm, free.tangents(dm))
+    return anderson.start(problem.state_of(dm)).state.dm
 
 
 def _refined(anderson, dm):

@@ -1,0 +1,36 @@
+"""Energies predicted from one Fock build."""
+
+import copy
+
+import numpy as np
+import pytest
+from test_convergence import CASES, counted
+
+from pyscf_mlguess import two_level
+
+
+@pytest.mark.parametrize("name", ["RKS", "hybrid", "RHF", "UKS", "ROKS", "ROHF", "symmetry"])
+def test_one_build_and_an_error_below_its_estimate(name):
+    exact = CASES[name]().run(conv_tol=1e-12, conv_tol_grad=1e-7)
+    mf, built = counted(two_level(CASES[name](), verify=False))
+    mf.run()
+    assert len(built) == 1 and mf.e_tot != exact.e_tot
+    assert abs(mf.e_tot - exact.e_tot) < mf.energy_error + 1e-11 < 2e-8
+    assert np.linalg.norm(exact.get_grad(mf.mo_coeff, mf.mo_occ)) < 1e-4
+    assert np.abs(mf.dip_moment(verbose=0) - exact.dip_moment(verbose=0)).max() < 1e-3
+
+
+def test_the_choice_travels_and_can_be_taken_back():
+    mf = two_level(CASES["RKS"](), verify=False)
+    assert two_level(mf, verify=False) is mf and not copy.copy(mf).verify
+    mf, built = counted(two_level(mf))
+    mf.run()
+    assert mf.converged and len(built) == 2
+    assert not hasattr(mf.undo_two_level(), "verify")
+
+
+def test_smearing_is_verified():
+    mf, built = counted(two_level(CASES["smearing"](), verify=False))
+    mf.run()
+    assert mf.converged and len(built) > 1
+    assert mf.e_tot == pytest.approx(CASES["smearing"]().run().e_tot, abs=1e-8)
