@@ -36,6 +36,8 @@ DENSITY_ALONE = "ml-density"
 _VARIANTS = {UNCHECKED: {"checked": False}, DENSITY_ALONE: {"corrected": False}}
 # <guess>+refine converges the cheap problem first; two-level:<guess> refines and then runs the two-level SCF.
 REFINED, TWO_LEVEL = "+refine", "two-level:"
+# one-build:<guess> is the two-level SCF that does not verify: a single Fock build and the energy that it predicts.
+ONE_BUILD = "one-build:"
 _ORACLES = (CONVERGED, EXACT_FIT)
 _PRE_SCF_TOLERANCE, _PRE_SCF_GRADIENT = 1e-5, 1e-3
 _SMALL_BASIS_TOLERANCE = 1e-6
@@ -58,12 +60,17 @@ class Start:
 
 def is_two_level(guess: str) -> bool:
     """True where the two-level SCF goes on from the guess."""
-    return guess.startswith(TWO_LEVEL)
+    return guess.startswith((TWO_LEVEL, ONE_BUILD))
+
+
+def is_verified(guess: str) -> bool:
+    """False where the two-level SCF stops after a single Fock build."""
+    return not guess.startswith(ONE_BUILD)
 
 
 def source_of(guess: str) -> str:
     """The guess before it is refined or handed to the two-level SCF: "ml:x" of "ml+refine:x" and "two-level:ml:x"."""
-    return guess.removeprefix(TWO_LEVEL).replace(REFINED, "", 1)
+    return guess.removeprefix(TWO_LEVEL).removeprefix(ONE_BUILD).replace(REFINED, "", 1)
 
 
 def needs_converged(guess: str) -> bool:
@@ -111,8 +118,8 @@ def check_guess(guess: str, protocol: Protocol) -> None:
     elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *_ORACLES):
         raise ValueError(f"unknown guess {whole!r}; known are {', '.join(CLASSICAL)}, {PRE_SCF}[:grid level], "
                          f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, "
-                         f"{DENSITY_ALONE}[:<model>], {UNCHECKED}[:<model>], each also as <guess>{REFINED} and "
-                         f"{TWO_LEVEL}<guess>")
+                         f"{DENSITY_ALONE}[:<model>], {UNCHECKED}[:<model>], each also as <guess>{REFINED}, "
+                         f"{TWO_LEVEL}<guess> and {ONE_BUILD}<guess>")
     if protocol.scanner and not _is_key(guess):
         raise ValueError(f"{whole!r}: a scanner starts from {', '.join(CLASSICAL)}, ml or ml:<model>")
     if guess == "vsap" and protocol.xc.lower() == "hf":

@@ -14,6 +14,7 @@ from pyscf_mlguess.benchmark.guesses import (
     code_of,
     initial_density,
     is_two_level,
+    is_verified,
     model_of,
     prepare,
     source_of,
@@ -112,7 +113,7 @@ def _object(guess, start):
         return start.scanners[guess], mol
     mf = start.protocol.mean_field(mol)
     if is_two_level(guess):
-        mf = two_level(mf)
+        mf = two_level(mf, verify=is_verified(guess))
     if start.protocol.scanner:
         mf = start.scanners[guess] = start.protocol.scanning(mf)
     return mf, mol

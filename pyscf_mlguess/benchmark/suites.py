@@ -1,7 +1,7 @@
 """What `mlguess bench --suite` runs.
 
 quick, standard (the tables of RESULTS.md), times, full; builds (what the two-level SCF is to reach), builds-large
-(the same where users wait longest), convergence (whether its stopping rule is right).
+(the same where users wait longest), convergence (whether its stopping rule is right), one-build.
 """
 
 from __future__ import annotations
@@ -128,6 +128,9 @@ SUITES: dict[str, tuple[Part, ...]] = {
         *(Part("qm9_size", replace(_STOP, xc=xc), _REACH, limit=10, atoms=14) for xc in ("pbe", "b3lyp", "r2scan")),
         Part("elements", _STOP, _REACH, metals=True),
     ),
+    # Energies from a single Fock build, against plain PySCF taken to the end.
+    "one-build": tuple(Part(name, replace(_STOP, xc=xc), ("one-build:minao",), atoms=14)
+                       for xc in ("pbe", "b3lyp") for name in ("hard", "qm9_size", "ions", "radicals", "distorted")),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_COARSE_PBE, _COARSE_B3LYP)),
         *(Part(name, replace(_PBE, xc=xc), _MAIN) for name in (
