@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
-import numpy as np
 from pyscf import lib
 from pyscf.lib import logger
 from pyscf.scf import hf
@@ -12,27 +11,17 @@ from pyscf.soscf.newton_ah import _CIAH_SOSCF
 
 from pyscf_mlguess import hook
 from pyscf_mlguess.cheap import one_build
-from pyscf_mlguess.cheap.anderson import Anderson, Correction
+from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.cost import costs
 from pyscf_mlguess.cheap.refinement import refined, unsolved
 from pyscf_mlguess.convergence import canonicalize, energy_error
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import give_back, integrals_stay
 from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
-from pyscf_mlguess.stages import count, stage
+from pyscf_mlguess.two_level_diis import TwoLevelDIIS
 
-MAX_ITERATIONS = 10
-# The corrected cheap problem is solved to this share of the real gradient.
-_RATIO = 0.01
-# ... but no further than this share of the SCF's own gradient threshold.
-_BELOW_THRESHOLD = 0.1
-# Plain DIIS takes over when this many real gradients in a row are no smaller than the best before.
-_PATIENCE = 2
 # The estimated time, as a share of plain PySCF's, from which on the scheme stays out.
 _MOST_TIME = 0.9
-# Density matrices this close (largest element) are the same: those of earlier points, and those of a Fock matrix that
-# went through PySCF's own diagonalisation.  Near the solution all points are close to each other.
-_SAME, _SAME_FOCK = 1e-9, 1e-6
 
 
 def two_level(mf: hf.SCF, verify: bool = True) -> hf.SCF:
@@ -62,86 +51,6 @@ def two_level(mf: hf.SCF, verify: bool = True) -> hf.SCF:
     except Refusal as refusal:
         raise TypeError(f"two_level: {refusal}") from None
     return lib.set_class(TwoLevelSCF(mf, verify), (TwoLevelSCF, mf.__class__))
-
-
-class TwoLevelDIIS(lib.diis.DIIS):
-    """What PySCF calls between a Fock matrix and its diagonalisation, in place of CDIIS."""
-
-    def __init__(self, mf, filename=None):
-        lib.diis.DIIS.__init__(self, mf, filename)
-        plain = super(TwoLevelSCF, mf)
-        self._plain, self._plain_start = plain.DIIS(mf, filename), plain.diis_start_cycle
-        self._cycle = -1
-        self._gradients = []
-        self._handed = None
-        self._off = False
-
-    def update(self, s, d, f, mf, h1e=None, vhf=None, f_prev=None, **kwargs):
-        """The Fock matrix to diagonalise next; arguments as PySCF's ``get_fock`` hands them over."""
-        self._cycle += 1
-        plain = f
-        if self._cycle >= self._plain_start:
-            # Kept up to date, so that plain DIIS can take over at any cycle.
-            for name in ("space", "rollback", "damp", "Corth"):
-                setattr(self._plain, name, getattr(self, name, None))
-            plain = self._plain.update(s, d, f, mf, h1e, vhf, f_prev=f_prev, **kwargs)
-        if self._off:
-            return plain
-        with Attempts(mf, "two-level SCF") as attempt, stage("cheap"):
-            fock = attempt("plain DIIS", lambda: self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf))
-        if fock is None:
-            mf._give_up()
-            self._off = True
-        return plain if fock is None else fock
-
-    def _next(self, d, f, plain, mf, h1e, vhf):
-        anderson = mf._anderson = mf._anderson or cheap_scf(mf)
-        if anderson is None:
-            self._off = True
-            return plain
-        problem, before = anderson.problem, anderson.problem.iterations
-        real = np.asarray(h1e + vhf) if problem.restricted_open else f
-        point = self._point(anderson, d)
-        if point is None:
-            self._handed = np.asarray(plain), real
-            return plain
-        gradient = problem.gradient(real, point.state)
-        if not self._gradients:
-            # The refinement's correction is that of a finer grid, another function of D than the real one.
-            anderson.correction = Correction(problem)
-        anderson.correction.add(point.state, real - point.cheap)
-        if self._stuck(gradient):
-            logger.note(mf, "two-level SCF: the gradient no longer falls (|g| = %.1e), plain DIIS from here",
-                        gradient)
-            mf._give_up()
-            self._off = True
-            return plain
-        # Well below the SCF's own threshold: PySCF's last, undamped step may multiply what is left.
-        least = _BELOW_THRESHOLD * (mf.conv_tol_grad or np.sqrt(mf.conv_tol))
-        reached = anderson.solve(max(_RATIO * gradient, least), MAX_ITERATIONS)
-        self._handed = anderson.next()
-        iterations = problem.iterations - before
-        count("cheap_iterations", iterations)
-        logger.info(mf, "two-level SCF: |g| = %.1e, %.1e after %d cheap iterations", gradient, reached, iterations)
-        return self._handed[0]
-
-    def _point(self, anderson, d):
-        """The point of density matrix ``d``; None for one of ROHF that did not come from here, its total alone."""
-        anderson.problem.precise = True
-        for point in anderson.points:
-            if _same(point.state.dm, d, _SAME):
-                anderson.sharpen(point)
-                return point
-        if self._handed is not None:
-            state = anderson.problem.state(*self._handed)
-            if _same(state.dm, d, _SAME_FOCK):
-                return anderson.add(*self._handed)
-        return None if anderson.problem.restricted_open else anderson.start(anderson.problem.state_of(d))
-
-    def _stuck(self, gradient):
-        self._gradients.append(gradient)
-        recent, earlier = self._gradients[-_PATIENCE:], self._gradients[:-_PATIENCE]
-        return bool(earlier) and min(recent) > min(earlier)
 
 
 class TwoLevelSCF:
@@ -242,10 +151,20 @@ class TwoLevelSCF:
         with Attempts(self, "two-level SCF") as attempt:
             better = attempt("the unrefined density matrix and plain DIIS", lambda: refined(self._anderson, dm))
         if better is None:
-            self._give_up()
+            self.give_up()
         return dm if better is None else better
 
-    def _give_up(self):
+    def plain_diis(self) -> tuple[type, int]:
+        """The DIIS of the class below, which can take over, and the cycle in which it starts."""
+        plain = super()
+        return plain.DIIS, plain.diis_start_cycle
+
+    def cheap_problem(self) -> Anderson | None:
+        """That of the run, with what it has learned; None where plain DIIS has the rest of the run."""
+        self._anderson = self._anderson or cheap_scf(self)
+        return self._anderson
+
+    def give_up(self) -> None:
         """Plain DIIS for the rest of the run, judged as PySCF does."""
         self._anderson, self._unserved, self.energy_error = None, True, None
 
@@ -314,7 +233,7 @@ class TwoLevelSCF:
             wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
             dm = hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
         if not self._anderson.points:
-            self._give_up()
+            self.give_up()
         return dm
 
 
@@ -371,9 +290,3 @@ def _cheap_scf(mf):
     check_scf_class(mf)
     check_molecule(mf.mol)
     return unsolved(mf)
-
-
-def _same(dm, d, largest):
-    # ROHF hands over the total of both spins.
-    total = dm[0] + dm[1] if dm.ndim == 3 and d.ndim == 2 else dm
-    return total.shape == d.shape and np.abs(total - d).max() < largest

@@ -1,0 +1,108 @@
+"""What PySCF calls between a real Fock matrix and its diagonalisation in a two-level SCF."""
+
+from __future__ import annotations
+
+import numpy as np
+from pyscf import lib
+from pyscf.lib import logger
+
+from pyscf_mlguess.cheap.anderson import Correction
+from pyscf_mlguess.refusal import Attempts
+from pyscf_mlguess.stages import count, stage
+
+MAX_ITERATIONS = 10
+# The corrected cheap problem is solved to this share of the real gradient.
+_RATIO = 0.01
+# ... but no further than this share of the SCF's own gradient threshold.
+_BELOW_THRESHOLD = 0.1
+# Plain DIIS takes over when this many real gradients in a row are no smaller than the best before.
+_PATIENCE = 2
+# Density matrices this close (largest element) are the same: those of earlier points, and those of a Fock matrix that
+# went through PySCF's own diagonalisation.  Near the solution all points are close to each other.
+_SAME, _SAME_FOCK = 1e-9, 1e-6
+
+
+class TwoLevelDIIS(lib.diis.DIIS):
+    """What PySCF calls between a Fock matrix and its diagonalisation, in place of CDIIS."""
+
+    def __init__(self, mf, filename=None):
+        lib.diis.DIIS.__init__(self, mf, filename)
+        plain, self._plain_start = mf.plain_diis()
+        self._plain = plain(mf, filename)
+        self._cycle = -1
+        self._gradients = []
+        self._handed = None
+        self._off = False
+
+    def update(self, s, d, f, mf, h1e=None, vhf=None, f_prev=None, **kwargs):
+        """The Fock matrix to diagonalise next; arguments as PySCF's ``get_fock`` hands them over."""
+        self._cycle += 1
+        plain = f
+        if self._cycle >= self._plain_start:
+            # Kept up to date, so that plain DIIS can take over at any cycle.
+            for name in ("space", "rollback", "damp", "Corth"):
+                setattr(self._plain, name, getattr(self, name, None))
+            plain = self._plain.update(s, d, f, mf, h1e, vhf, f_prev=f_prev, **kwargs)
+        if self._off:
+            return plain
+        with Attempts(mf, "two-level SCF") as attempt, stage("cheap"):
+            fock = attempt("plain DIIS", lambda: self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf))
+        if fock is None:
+            mf.give_up()
+            self._off = True
+        return plain if fock is None else fock
+
+    def _next(self, d, f, plain, mf, h1e, vhf):
+        anderson = mf.cheap_problem()
+        if anderson is None:
+            self._off = True
+            return plain
+        problem, before = anderson.problem, anderson.problem.iterations
+        real = np.asarray(h1e + vhf) if problem.restricted_open else f
+        point = self._point(anderson, d)
+        if point is None:
+            self._handed = np.asarray(plain), real
+            return plain
+        gradient = problem.gradient(real, point.state)
+        if not self._gradients:
+            # The refinement's correction is that of a finer grid, another function of D than the real one.
+            anderson.correction = Correction(problem)
+        anderson.correction.add(point.state, real - point.cheap)
+        if self._stuck(gradient):
+            logger.note(mf, "two-level SCF: the gradient no longer falls (|g| = %.1e), plain DIIS from here",
+                        gradient)
+            mf.give_up()
+            self._off = True
+            return plain
+        # Well below the SCF's own threshold: PySCF's last, undamped step may multiply what is left.
+        least = _BELOW_THRESHOLD * (mf.conv_tol_grad or np.sqrt(mf.conv_tol))
+        reached = anderson.solve(max(_RATIO * gradient, least), MAX_ITERATIONS)
+        self._handed = anderson.next()
+        iterations = problem.iterations - before
+        count("cheap_iterations", iterations)
+        logger.info(mf, "two-level SCF: |g| = %.1e, %.1e after %d cheap iterations", gradient, reached, iterations)
+        return self._handed[0]
+
+    def _point(self, anderson, d):
+        """The point of density matrix ``d``; None for one of ROHF that did not come from here, its total alone."""
+        anderson.problem.precise = True
+        for point in anderson.points:
+            if _same(point.state.dm, d, _SAME):
+                anderson.sharpen(point)
+                return point
+        if self._handed is not None:
+            state = anderson.problem.state(*self._handed)
+            if _same(state.dm, d, _SAME_FOCK):
+                return anderson.add(*self._handed)
+        return None if anderson.problem.restricted_open else anderson.start(anderson.problem.state_of(d))
+
+    def _stuck(self, gradient):
+        self._gradients.append(gradient)
+        recent, earlier = self._gradients[-_PATIENCE:], self._gradients[:-_PATIENCE]
+        return bool(earlier) and min(recent) > min(earlier)
+
+
+def _same(dm, d, largest):
+    # ROHF hands over the total of both spins.
+    total = dm[0] + dm[1] if dm.ndim == 3 and d.ndim == 2 else dm
+    return total.shape == d.shape and np.abs(total - d).max() < largest
