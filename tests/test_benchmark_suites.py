@@ -96,6 +96,6 @@ def test_models_take_the_place_of_the_default_one():
 
 
 def test_an_unknown_suite_is_named():
-    known = "quick, standard, times, builds, builds-large, convergence, full"
+    known = "quick, standard, times, builds, builds-large, convergence, one-build, full"
     with pytest.raises(ValueError, match=f"unknown suite 'slow'; known are {known}"):
         list(batches("slow"))

@@ -9,6 +9,8 @@ from pyscf import dft, gto, lib, scf
 
 from pyscf_mlguess import two_level
 
+pytestmark = pytest.mark.usefixtures("taking_part")
+
 RADICAL = {"atom": "N 0 0 0; O 0 1.0989 0.4653; O 0 -1.0989 0.4653", "spin": 1}
 OXYGEN = {"atom": "O 0 0 0; O 0 0 1.21", "spin": 2}
 

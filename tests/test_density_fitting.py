@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from conftest import ao_rotation
 from pyscf import df, dft, gto, lib, scf
+from pyscf.scf import jk
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.density_fitting.fitting import DensityFitting, refit, shareable
@@ -40,20 +41,20 @@ def test_contractions_are_the_three_centre_integrals_every_time(cart, hold_mb):
         assert fitting.project(dm) == pytest.approx(np.einsum("ijp,ij->p", exact, dm), abs=1e-9)
 
 
-def test_integrals_and_functions_are_held_only_where_there_is_memory(formamide, monkeypatch):
+def test_integrals_are_held_only_where_there_is_memory(formamide, monkeypatch):
     potential = SemilocalPotential.of(dft.RKS(formamide, xc="pbe"))
     coefficients = free_atom_coefficients(auxiliary_mole(formamide))
     evaluations = []
-    evaluate = gto.Mole.eval_gto
+    evaluate = jk.get_jk
 
     def counted(*args, **kwargs):
         evaluations.append(1)
         return evaluate(*args, **kwargs)
 
-    monkeypatch.setattr(gto.Mole, "eval_gto", counted)
+    monkeypatch.setattr(jk, "get_jk", counted)
     matrices = []
     for memory, again in ((0.0, True), (PLENTY, False)):
-        route = AuxiliaryFock(DensityFitting(formamide, hold_mb=memory), potential, hold_mb=memory)
+        route = AuxiliaryFock(DensityFitting(formamide, hold_mb=memory), potential)
         matrices.append(route.matrix(coefficients)[0])
         evaluations.clear()
         assert route.matrix(coefficients)[0] == pytest.approx(matrices[0], abs=1e-8)

@@ -8,6 +8,8 @@ from test_convergence import CASES, counted
 
 from pyscf_mlguess import two_level
 
+pytestmark = pytest.mark.usefixtures("taking_part")
+
 
 @pytest.mark.parametrize("name", ["RKS", "hybrid", "RHF", "UKS", "ROKS", "ROHF", "symmetry"])
 def test_one_build_and_an_error_below_its_estimate(name):

@@ -15,7 +15,8 @@ from pyscf_mlguess import GuessRefused, two_level
 from pyscf_mlguess.density_fitting.integrals import ThreeCentreIntegrals
 from pyscf_mlguess.routes import auxiliary_density
 from pyscf_mlguess.stages import listening
-from pyscf_mlguess.two_level_scf import TwoLevelDIIS, TwoLevelSCF
+from pyscf_mlguess.two_level_diis import TwoLevelDIIS
+from pyscf_mlguess.two_level_scf import TwoLevelSCF
 
 
 @pytest.fixture

@@ -129,7 +129,7 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("elements", _STOP, _REACH, metals=True),
     ),
     # Energies from a single Fock build, against plain PySCF taken to the end.
-    "one-build": tuple(Part(name, replace(_STOP, xc=xc), ("one-build:minao",), atoms=14)
+    "one-build": tuple(Part(name, replace(_STOP, xc=xc), ("minao", "one-build:minao", "one-build:ml"), atoms=14)
                        for xc in ("pbe", "b3lyp") for name in ("hard", "qm9_size", "ions", "radicals", "distorted")),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_COARSE_PBE, _COARSE_B3LYP)),

@@ -109,7 +109,7 @@ class CheapProblem:
         self.lacks_exchange = interaction is not None and self._exchange is None
         if self.lacks_exchange and level.exact_exchange > _MOST_STAND_IN:
             size = STORAGES[-1].size_mb(self.mol, auxmol)
-            raise Refusal(f"exact exchange needs {size / _TENSOR_SHARE:.0f} MB beyond the "
+            raise Refusal(f"exact exchange needs {np.ceil(size / _TENSOR_SHARE):.0f} MB beyond the "
                           f"{self.mf.max_memory - free_mb(self.mf):.0f} in use or promised to PySCF's own integrals; "
                           f"max_memory is {self.mf.max_memory:.0f}")
         self._stand_in = level.short_range_exchange if self.lacks_exchange else 0.0
