@@ -12,6 +12,7 @@ import numpy as np
 import scipy.linalg
 
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.memory import free_mb
 
 # Gaps (Eh) below this one would turn nearly degenerate orbitals by more than a linear response can tell.
 _LEAST_GAP = 0.05
@@ -49,7 +50,7 @@ class Dielectric:
 
     @staticmethod
     def pays(problem: CheapProblem) -> bool:
-        """Whether setting it up takes less than the iterations that it saves, by the number of multiplications.
+        """Whether it fits into memory and takes less than the iterations that it saves, by numbers of multiplications.
 
         For large molecules without exact exchange it does not: it grows with the fourth power of the size, an iteration
         with the third at most.
@@ -61,7 +62,7 @@ class Dielectric:
         pairs = nocc * (nao - nocc) * _SHARE_OF_PAIRS
         rank = tensor.rank
         set_up = rank * (nao**2 * nocc + nao * pairs + rank * pairs / 2)
-        return set_up < _SAVED_ITERATIONS * problem.multiplications
+        return 4e-6 * rank * pairs < free_mb(problem.mf) and set_up < _SAVED_ITERATIONS * problem.multiplications
 
     def metric(self, residual: np.ndarray) -> np.ndarray:
         """``residual`` as a vector whose square is the second-order energy it stands for."""

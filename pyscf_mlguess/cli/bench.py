@@ -26,8 +26,8 @@ def bench(
     suite: Annotated[Optional[str], typer.Option(
         help="quick (12 CPU minutes), standard (the tables of RESULTS.md, an hour of one core), times (two hours of "
              "two quiet cores), builds (what the two-level SCF is to reach, four hours of two cores), builds-large (a "
-             "day), convergence (whether it stops rightly, three hours of one core), one-build (energies from one Fock build, "
-             "an hour of one core) or full (days). "
+             "day), convergence (whether it stops rightly, three hours of one core), one-build (energies from one Fock "
+             "build, an hour of one core) or full (days). "
              "Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,

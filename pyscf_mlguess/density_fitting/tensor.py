@@ -148,9 +148,13 @@ class FittedTensor:
     def transformed(self, spaces: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
         """sum_mn B_P,mn C_mi C_na for every pair of orbitals (C (nao, n), C (nao, m)), each (rank, n m), float32."""
         spaces = [(left.T.astype(np.float32), right.astype(np.float32)) for left, right in spaces]
-        parts = [[((left @ rows) @ right).reshape(len(rows), -1) for left, right in spaces]
-                 for rows in self._unpacked_blocks(np.float32)]
-        return [np.concatenate(part) for part in zip(*parts)]
+        found = [np.empty((self.rank, left.shape[0] * right.shape[1]), dtype=np.float32) for left, right in spaces]
+        start = 0
+        for rows in self._unpacked_blocks(np.float32):
+            for (left, right), array in zip(spaces, found):
+                array[start : start + len(rows)] = ((left @ rows) @ right).reshape(len(rows), -1)
+            start += len(rows)
+        return found
 
     def _unpacked_blocks(self, dtype) -> Iterator[np.ndarray]:
         """Batches of rows of B, (n, nao, nao), in a buffer that the next one overwrites."""
