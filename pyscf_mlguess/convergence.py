@@ -6,6 +6,7 @@ import numpy as np
 from pyscf.scf import chkfile, hf
 
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.scf_copy import entropy_energy
 
 # The second-order energy is that of orbitals that do not answer to their own change; the answer of the other electrons
@@ -23,7 +24,8 @@ def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> flo
     freely; the orientation of an open shell that only the grid holds is that of ``cheap.orientation``.
     """
     spins = np.array([fock.focka, fock.fockb]) if problem.restricted_open else np.asarray(fock)
-    after = problem.state(np.asarray(fock), spins).dm
+    with single_blas():
+        after = problem.state(np.asarray(fock), spins).dm
     change = np.vdot(spins, np.asarray(after) - np.asarray(dm))
     return _SAFETY * (abs(change) + abs(problem.scf.entropy_energy() - entropy_energy(problem.mf)))
 

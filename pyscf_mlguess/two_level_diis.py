@@ -7,6 +7,7 @@ from pyscf import lib
 from pyscf.lib import logger
 
 from pyscf_mlguess.cheap.anderson import Correction
+from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.refusal import Attempts
 from pyscf_mlguess.stages import count, stage
 
@@ -45,7 +46,7 @@ class TwoLevelDIIS(lib.diis.DIIS):
             plain = self._plain.update(s, d, f, mf, h1e, vhf, f_prev=f_prev, **kwargs)
         if self._off:
             return plain
-        with Attempts(mf, "two-level SCF") as attempt, stage("cheap"):
+        with Attempts(mf, "two-level SCF") as attempt, stage("cheap"), single_blas():
             fock = attempt("plain DIIS", lambda: self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf))
         if fock is None:
             mf.give_up()

@@ -12,6 +12,8 @@ from itertools import islice
 import numpy as np
 from pyscf import dft, gto
 
+from pyscf_mlguess.parallel import in_threads
+
 # A multiple of the points that a row of PySCF's mask stands for.
 _POINTS = 18 * dft.gen_grid.BLKSIZE
 # The functional is evaluated for this many blocks at once: its threads are dear to start.
@@ -72,16 +74,12 @@ class CoarseGrid:
         spins = dm[np.newaxis] if dm.ndim == 2 else dm
         matrix = np.zeros_like(spins)
         for blocks in _batched(self._blocks(), _BLOCKS_TOGETHER):
-            density = np.concatenate([self._densities(block, spins, dtype) for block in blocks], axis=2)
-            weights = np.concatenate([weights for _, _, weights in blocks])
-            weighted = (self._derivative(numint, xc, density) * weights).astype(dtype)
-            start = 0
-            for index, functions, weights in blocks:
-                part = weighted[:, :, start : start + len(weights)]
-                start += len(weights)
-                local = np.ix_(index, index)
-                for spin, potential in enumerate(part):
-                    matrix[spin][local] += _matrix(functions.astype(dtype, copy=False), potential)
+            density = np.concatenate(in_threads(lambda block: self._densities(block, spins, dtype), blocks), axis=2)
+            weights = [weights for _, _, weights in blocks]
+            weighted = (self._derivative(numint, xc, density) * np.concatenate(weights)).astype(dtype)
+            parts = np.split(weighted, np.cumsum([len(w) for w in weights])[:-1], axis=2)
+            for (index, _, _), local in zip(blocks, in_threads(_matrices, zip(blocks, parts))):
+                matrix[:, index[:, None], index] += local
         matrix += matrix.swapaxes(1, 2)
         return matrix.reshape(dm.shape)
 
@@ -121,6 +119,12 @@ class CoarseGrid:
                                        spin=int(polarised))[1]
             total[:, :rows, keep] += share * value.reshape(len(density), rows, -1)
         return total
+
+
+def _matrices(block_and_part):
+    """Those of every spin, in the functions of one block."""
+    (_, functions, _), part = block_and_part
+    return np.array([_matrix(functions.astype(part.dtype, copy=False), potential) for potential in part])
 
 
 def _matrix(functions, weighted):

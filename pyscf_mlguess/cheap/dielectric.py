@@ -13,6 +13,7 @@ import scipy.linalg
 
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.memory import free_mb
+from pyscf_mlguess.parallel import in_threads, shares
 
 # Gaps (Eh) below this one would turn nearly degenerate orbitals by more than a linear response can tell.
 _LEAST_GAP = 0.05
@@ -24,7 +25,7 @@ _LEAST_DIFFERENCE = 1e-3
 _SHARE_OF_PAIRS = 0.4
 _SAVED_ITERATIONS = 7
 # Pairs at a time.
-_COLUMNS = 4096
+_COLUMNS = 1024
 
 
 class Dielectric:
@@ -41,11 +42,7 @@ class Dielectric:
         matrix = np.eye(len(integrals[0]))
         for channel, pairs in zip(self._channels, integrals):
             channel.integrals = pairs
-            roots = np.sqrt(channel.weights).astype(np.float32)
-            for start in range(0, len(roots), _COLUMNS):
-                columns = slice(start, start + _COLUMNS)
-                half = pairs[:, columns] * roots[columns]
-                matrix += half @ half.T
+            matrix += _response(pairs, channel.weights)
         self._factor = scipy.linalg.cho_factor(matrix, overwrite_a=True)
 
     @staticmethod
@@ -77,6 +74,22 @@ class Dielectric:
                       for channel, r in zip(self._channels, matrices))
         screened = scipy.linalg.cho_solve(self._factor, density.astype(float))
         return residual + self._tensor.contract_root(screened)
+
+
+def _response(integrals, weights):
+    """sum_k w_k (P|k)(k|Q), shape (naux, naux)."""
+    roots = np.sqrt(weights).astype(np.float32)
+    chunks = range(0, len(roots), _COLUMNS)
+
+    def share(numbers):
+        matrix = np.zeros((len(integrals), len(integrals)))
+        for k in numbers:
+            columns = slice(chunks[k], chunks[k] + _COLUMNS)
+            half = integrals[:, columns] * roots[columns]
+            matrix += half @ half.T
+        return matrix
+
+    return sum(in_threads(share, shares(len(chunks))))
 
 
 class _Channel:

@@ -11,6 +11,7 @@ from pyscf.scf import hf, rohf
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.orientation import FreeRotation, Pin
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
@@ -51,7 +52,7 @@ def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarr
 
     otherwise: another density matrix to begin with where the iterations from ``dm`` get stuck.
     """
-    with stage("cheap"):
+    with stage("cheap"), single_blas():
         best, gradient = _refined(anderson, dm)
         if otherwise is not None and gradient >= _COARSE_TOLERANCE:
             anderson.restart()

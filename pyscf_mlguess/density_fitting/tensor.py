@@ -7,7 +7,6 @@ Phys. Chem. Chem. Phys. 4, 4285 (2002)).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +17,7 @@ from pyscf.df.outcore import _guess_shell_ranges
 from pyscf.scf import _vhf
 
 from pyscf_mlguess.density_fitting.metric import Metric
+from pyscf_mlguess.parallel import in_threads, shares
 
 _BLOCK_BYTES = 2e7  # of the unpacked tensor: large enough for fast products, small enough for the cache
 _BUILD_BYTES = 1.6e8  # of the integrals at a time
@@ -90,6 +90,8 @@ class FittedTensor:
         self = cls.__new__(cls)
         if with_df._cderi is None:
             with_df.build()
+        if not isinstance(with_df._cderi, np.ndarray):
+            raise MemoryError(f"PySCF keeps its fitting tensor on disk; max_memory is {with_df.max_memory:.0f}")
         self._with_df, self.auxmol = with_df, with_df.auxmol
         nao = with_df.mol.nao
         self._set_up(nao, np.arange(nao * (nao + 1) // 2))
@@ -131,7 +133,8 @@ class FittedTensor:
     def project(self, dm: np.ndarray) -> np.ndarray:
         """(P|D) = sum_ij (ij|P) D_ij, shape (naux,), for a symmetric D of shape (nao, nao)."""
         packed = self._packed(dm)
-        return self.metric.root(np.concatenate([block[:, : len(packed)] @ packed for block in self._blocks()]))
+        rows = in_threads(lambda k: self._block(k)[:, : len(packed)] @ packed, range(self._count))
+        return self.metric.root(np.concatenate(rows))
 
     def contract(self, vector: np.ndarray) -> np.ndarray:
         """sum_P (ij|P) x_P, shape (nao, nao), for x of shape (naux,)."""
@@ -139,43 +142,50 @@ class FittedTensor:
 
     def contract_root(self, vector: np.ndarray) -> np.ndarray:
         """sum_P B_P,ij x_P, shape (nao, nao), for x of shape (rank,)."""
-        packed, start = 0.0, 0
-        for block in self._blocks():
-            packed = packed + vector[start : start + len(block)] @ block[:, : len(self._pairs)]
-            start += len(block)
-        return self._unpacked(packed)
+        def share(blocks):
+            return sum(vector[self._rows_of(k)] @ self._block(k)[:, : len(self._pairs)] for k in blocks)
+
+        return self._unpacked(sum(in_threads(share, shares(self._count))))
 
     def transformed(self, spaces: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
         """sum_mn B_P,mn C_mi C_na for every pair of orbitals (C (nao, n), C (nao, m)), each (rank, n m), float32."""
         spaces = [(left.T.astype(np.float32), right.astype(np.float32)) for left, right in spaces]
         found = [np.empty((self.rank, left.shape[0] * right.shape[1]), dtype=np.float32) for left, right in spaces]
-        start = 0
-        for rows in self._unpacked_blocks(np.float32):
-            for (left, right), array in zip(spaces, found):
-                array[start : start + len(rows)] = ((left @ rows) @ right).reshape(len(rows), -1)
-            start += len(rows)
+
+        def share(blocks):
+            buffer = self._buffer(np.float32)
+            for k in blocks:
+                matrices = self._square_matrices(self._block(k), buffer)
+                for (left, right), array in zip(spaces, found):
+                    array[self._rows_of(k)] = ((left @ matrices) @ right).reshape(len(matrices), -1)
+
+        in_threads(share, shares(self._count))
         return found
 
-    def _unpacked_blocks(self, dtype) -> Iterator[np.ndarray]:
-        """Batches of rows of B, (n, nao, nao), in a buffer that the next one overwrites."""
-        buffer = np.empty((self._batch, self._nao**2), dtype=dtype)
-        for block in self._blocks():
-            yield self._square_matrices(block, buffer)
+    def _buffer(self, dtype):
+        return np.empty((self._batch, self._nao**2), dtype=dtype)
 
     def _square_matrices(self, block, buffer):
+        """Rows of B as matrices (n, nao, nao), in ``buffer``."""
         matrices = np.take(block.astype(buffer.dtype, copy=False), self._square, axis=1, mode="clip",
                            out=buffer[: len(block)])
         return matrices.reshape(-1, self._nao, self._nao)
 
-    def _blocks(self) -> Iterator[np.ndarray]:
-        """Batches of rows of B, (n, pairs) and a column of zeros where pairs are missing."""
+    @property
+    def _count(self):
+        """Number of blocks of rows."""
+        return -(-self.rank // self._batch)
+
+    def _rows_of(self, k):
+        return slice(k * self._batch, (k + 1) * self._batch)
+
+    def _block(self, k) -> np.ndarray:
+        """The ``k``-th batch of rows of B, (n, pairs) and a column of zeros where pairs are missing."""
         if self._with_df is not None:
-            yield from self._with_df.loop(self._batch)
-            return
+            return self._with_df._cderi[self._rows_of(k)]
         wide, narrow, scales = self._tensor
-        for start in range(0, len(wide), self._batch):
-            block = wide[start : start + self._batch]
-            yield np.hstack([block, narrow[start : start + self._batch] * scales]) if len(scales) > 1 else block
+        block = wide[self._rows_of(k)]
+        return np.hstack([block, narrow[self._rows_of(k)] * scales]) if len(scales) > 1 else block
 
     def jk(self, dm: np.ndarray, orbitals: list[np.ndarray] | None = None, with_j: bool = True, dtype=np.float64):
         """(J, Ks): J of the symmetric matrix ``dm`` (nao, nao), and K of C C^T for every C (nao, n) in ``orbitals``.
@@ -186,20 +196,25 @@ class FittedTensor:
         spins = orbitals or []
         together = np.hstack(spins).astype(dtype) if spins else None
         ends = np.cumsum([0] + [c.shape[1] for c in spins])
-        exchange = np.zeros((len(spins), self._nao, self._nao))
-        buffer = np.empty((self._batch, self._nao**2), dtype=dtype) if spins else None
-        density, coulomb = self._change(dm) if with_j else None, 0.0
         kind = dtype if self._reference is not None else np.float64
-        for block in self._blocks():
-            if with_j:
-                block_j = block[:, : len(self._pairs)].astype(kind, copy=False)
-                coulomb = coulomb + (block_j @ density.astype(kind)) @ block_j
-            if spins:
-                matrices = self._square_matrices(block, buffer)
-                half = (matrices.reshape(-1, self._nao) @ together).reshape(len(block), self._nao, -1)
-                for k, (a, b) in enumerate(zip(ends[:-1], ends[1:])):
-                    rows = np.ascontiguousarray(half[:, :, a:b].transpose(0, 2, 1)).reshape(-1, self._nao)
-                    exchange[k] += rows.T @ rows
+        density = self._change(dm).astype(kind) if with_j else None
+
+        def share(blocks):
+            coulomb, exchange = 0.0, np.zeros((len(spins), self._nao, self._nao))
+            buffer = self._buffer(dtype) if spins else None
+            for block in map(self._block, blocks):
+                if with_j:
+                    rows = block[:, : len(self._pairs)].astype(kind, copy=False)
+                    coulomb = coulomb + (rows @ density) @ rows
+                if spins:
+                    matrices = self._square_matrices(block, buffer)
+                    half = (matrices.reshape(-1, self._nao) @ together).reshape(len(block), self._nao, -1)
+                    for k, (a, b) in enumerate(zip(ends[:-1], ends[1:])):
+                        rows = np.ascontiguousarray(half[:, :, a:b].transpose(0, 2, 1)).reshape(-1, self._nao)
+                        exchange[k] += rows.T @ rows
+            return coulomb, exchange
+
+        coulomb, exchange = map(sum, zip(*in_threads(share, shares(self._count))))
         return self._total(dm, coulomb) if with_j else None, exchange
 
     def _change(self, dm):
