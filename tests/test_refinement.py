@@ -178,3 +178,14 @@ def test_a_radical_anion_whose_learned_start_gets_stuck():
     anderson = Anderson(CheapProblem(mf))
     # On the coarse grid alone, without the finer one's correction; where the iterations stop it is 0.33.
     assert gradient_of(anderson, mf.get_init_guess(key="ml+refine")) < 0.05
+
+
+@pytest.mark.parametrize("cls, spin", [(dft.RKS, 0), (dft.UKS, 1), (dft.ROKS, 1)])
+def test_orbitals_travel_with_the_density_matrix(cls, spin):
+    # PySCF's builds take them from the tags: a tag that does not match would be a wrong first Fock matrix.
+    mol = gto.M(atom=FORMAMIDE, basis="def2-svp", charge=spin, spin=spin, verbose=0)
+    mf = kohn_sham(mol, "b3lyp", cls).density_fit()
+    better = refine(mf, mf.get_init_guess(key="minao"))
+    assert np.abs(mf.make_rdm1(better.mo_coeff, better.mo_occ) - better).max() < 1e-12
+    with_tags, without = (np.asarray(mf.get_veff(mol, dm)) for dm in (better, np.array(better)))
+    assert np.abs(with_tags - without).max() < 1e-7
