@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import pyscf
 from pyscf import dft, gto, lib, scf
@@ -11,6 +11,7 @@ from pyscf.lib.exceptions import BasisNotFoundError
 
 # The share of the free memory that PySCF gives a fitting tensor (``df.DF.build``).
 _SHARE_OF_MEMORY = 0.9
+_RARE = ("max_memory", "smearing", "symmetry", "restricted_open", "scanner", "converge_on")
 
 
 @dataclass(frozen=True)
@@ -110,4 +111,7 @@ class Protocol:
             raise ValueError(f"PySCF does not know the functional {self.xc!r}: {error.args[0]}") from None
 
     def __str__(self) -> str:
-        return ", ".join(f"{name}={value}" for name, value in asdict(self).items())
+        """All that decides numbers, and of the rare settings those in use."""
+        usual = {field.name: field.default for field in fields(self) if field.name in _RARE}
+        return ", ".join(f"{name}={value}" for name, value in asdict(self).items()
+                         if name not in usual or value != usual[name])
