@@ -13,6 +13,7 @@ from pyscf.lib.exceptions import BasisNotFoundError
 from pyscf_mlguess import load_model, pipeline, refine
 from pyscf_mlguess.benchmark.code_digest import digest_of_code
 from pyscf_mlguess.benchmark.protocol import Protocol
+from pyscf_mlguess.benchmark.solvers import SOLVERS
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.refusal import GuessRefused, Refusal
 from pyscf_mlguess.stages import count, stage
@@ -104,6 +105,8 @@ def check_guess(guess: str, protocol: Protocol) -> None:
     if is_two_level(guess) and REFINED in guess:
         raise ValueError(f"{guess!r}: the two-level SCF refines its guess itself; leave out {REFINED}")
     whole, guess = guess, source_of(guess)
+    if guess in SOLVERS and whole != guess:
+        raise ValueError(f"{whole!r}: a solver of PySCF starts from {BASELINE}; name {guess!r} alone")
     family, _, argument = guess.partition(":")
     if model_of(guess):
         weights_of(guess)
@@ -115,11 +118,11 @@ def check_guess(guess: str, protocol: Protocol) -> None:
     elif family == PRE_SCF and argument:
         if not (argument.isdigit() and len(argument) == 1):
             raise ValueError(f"{guess!r}: expected a grid level from 0 to 9, found {argument!r}")
-    elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *_ORACLES):
+    elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *SOLVERS, *_ORACLES):
         raise ValueError(f"unknown guess {whole!r}; known are {', '.join(CLASSICAL)}, {PRE_SCF}[:grid level], "
-                         f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join(_ORACLES)}, ml, ml:<model>, "
-                         f"{DENSITY_ALONE}[:<model>], {UNCHECKED}[:<model>], each also as <guess>{REFINED}, "
-                         f"{TWO_LEVEL}<guess> and {ONE_BUILD}<guess>")
+                         f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join((*SOLVERS, *_ORACLES))}, ml, ml:<model>, "
+                         f"{DENSITY_ALONE}[:<model>], {UNCHECKED}[:<model>], each but the solvers also as "
+                         f"<guess>{REFINED}, {TWO_LEVEL}<guess> and {ONE_BUILD}<guess>")
     if protocol.scanner and not _is_key(guess):
         raise ValueError(f"{whole!r}: a scanner starts from {', '.join(CLASSICAL)}, ml or ml:<model>")
     if guess == "vsap" and protocol.xc.lower() == "hf":
@@ -149,6 +152,8 @@ def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
         return pre_scf(mf, start.protocol, int(argument or 0))
     if family == PROJECTED:
         return projected(mf, start.molecule, start.protocol, argument)
+    if guess in SOLVERS:
+        return mf.get_init_guess(key=BASELINE)
     if guess == PREVIOUS:
         return _existing(start.previous, "the frame before")
     if guess == CONVERGED:

@@ -17,7 +17,7 @@ _RESET_PEAK = "5"  # proc(5)
 class Observation:
     """Energies and orbital gradients (Eh) of one SCF run, in PySCF's definitions.
 
-    initial_energy: of the guess; None if the SCF did not get as far.
+    initial_energy: of the guess; None if the SCF did not get as far, or never asks for it (newton).
     curve: [energy, norm of the orbital gradient] after each cycle.
     resident_after_guess: resident memory (MB) when the SCF begins its first Fock build.
     """
@@ -58,7 +58,9 @@ class Observation:
 
     def see_cycle(self, envs: dict) -> None:
         """PySCF's ``mf.callback``."""
-        self.curve.append([float(envs["e_tot"]), float(envs["norm_gorb"])])
+        # Newton calls once more at its end, with its last macro-iteration.
+        if envs.get("imacro", len(self.curve)) >= len(self.curve):
+            self.curve.append([float(envs["e_tot"]), float(envs["norm_gorb"])])
 
 
 @contextmanager

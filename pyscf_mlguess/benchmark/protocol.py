@@ -11,7 +11,7 @@ from pyscf.lib.exceptions import BasisNotFoundError
 
 # The share of the free memory that PySCF gives a fitting tensor (``df.DF.build``).
 _SHARE_OF_MEMORY = 0.9
-_RARE = ("max_memory", "smearing", "symmetry", "restricted_open", "scanner", "converge_on")
+_RARE = ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "scanner", "converge_on", "stability")
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,10 @@ class Protocol:
     smearing: width of Fermi smearing, Eh; 0 for whole occupations.
     symmetry: point-group symmetry.
     restricted_open: ROHF or ROKS for open shells.
+    unrestricted: UHF or UKS for closed shells, too.
     scanner: the frames of a path are steps of one PySCF scanner; the first is walked, not recorded.
     converge_on: converged runs go on to 1e-12 Eh, which shows what their energy lacked.
+    stability: of converged runs it is asked whether they ended in a minimum (``benchmark.stability``).
     """
 
     xc: str = "pbe"
@@ -39,12 +41,14 @@ class Protocol:
     smearing: float = 0.0
     symmetry: bool = False
     restricted_open: bool = False
+    unrestricted: bool = False
     scanner: bool = False
     converge_on: bool = False
+    stability: bool = False
     pyscf_version: str = pyscf.__version__
 
     def mean_field(self, mol: gto.Mole) -> scf.hf.SCF:
-        """A fresh SCF object: restricted for closed shells, otherwise unrestricted unless ``restricted_open``."""
+        """A fresh SCF object: restricted for closed shells, otherwise unrestricted, unless the settings say else."""
         mol.max_memory = self.max_memory
         if self.symmetry:
             mol.symmetry = True
@@ -85,10 +89,11 @@ class Protocol:
 
     def _bare(self, mol):
         restricted_open = self.restricted_open and mol.spin
+        unrestricted = self.unrestricted or mol.spin
         if self.xc.lower() == "hf":
             # Not scf.HF: its class for one electron has no cycles to count.
-            return scf.RHF(mol) if mol.spin == 0 else scf.ROHF(mol) if restricted_open else scf.UHF(mol)
-        mf = dft.ROKS(mol, xc=self.xc) if restricted_open else dft.KS(mol, xc=self.xc)
+            return (scf.ROHF if restricted_open else scf.UHF if unrestricted else scf.RHF)(mol)
+        mf = (dft.ROKS if restricted_open else dft.UKS if unrestricted else dft.RKS)(mol, xc=self.xc)
         mf.grids.level = self.grid_level
         return mf
 
@@ -100,7 +105,11 @@ class Protocol:
         return mf
 
     def check(self) -> None:
-        """Raise ValueError for a functional or basis that PySCF does not know."""
+        """Raise ValueError for a functional or basis that PySCF does not know, and for settings that exclude another."""
+        if self.restricted_open and self.unrestricted:
+            raise ValueError("restricted_open and unrestricted exclude each other; leave one of them out")
+        if self.smearing and self.stability:
+            raise ValueError("PySCF's stability analysis wants whole occupations; leave out smearing or stability")
         try:
             mf = self.mean_field(gto.M(atom="H 0 0 0; H 0 0 0.74", basis=self.basis, verbose=0))
             if self.xc.lower() != "hf":

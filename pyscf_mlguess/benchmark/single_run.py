@@ -27,6 +27,8 @@ from pyscf_mlguess.benchmark.observation import (
     reset_peak_memory,
     resident_memory_mb,
 )
+from pyscf_mlguess.benchmark.solvers import SOLVERS
+from pyscf_mlguess.benchmark.stability import is_stable
 from pyscf_mlguess.models import trained_on
 from pyscf_mlguess.refusal import GuessRefused
 from pyscf_mlguess.stages import listening, stage
@@ -53,7 +55,7 @@ def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray
         "cycles": protocol.max_cycle, "converged": False, "energy": None, "initial_energy": None,
         "initial_gradient": None, "curve": [], "guess_builds": 0, "scf_builds": 0, "cheap_iterations": 0,
         "energy_estimate": None, "energy_lacking": None, "wall": None, "cpu": None, "peak_memory_mb": None,
-        "resident_mb": None, "integrals": None, "refused": None, "error": None,
+        "resident_mb": None, "integrals": None, "stable": None, "refused": None, "warnings": None, "error": None,
     }
     release_memory()
     peak_is_own = reset_peak_memory()
@@ -68,7 +70,10 @@ def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray
     row["integrals"] = "density-fitted" if protocol.density_fit else "direct" if mf._eri is None else "in-core"
     if not mf.converged:
         return row, None
-    row.update(converged=True, cycles=int(mf.cycles), energy=float(mf.e_tot))
+    # Newton counts no cycles; its macro-iterations are on the curve.
+    row.update(converged=True, cycles=int(mf.cycles) or len(row["curve"]), energy=float(mf.e_tot))
+    if protocol.stability:
+        row["stable"] = is_stable(mf)
     if protocol.converge_on:
         row["energy_lacking"] = _energy_lacking(mf)
     return row, np.asarray(mf.make_rdm1())
@@ -92,6 +97,7 @@ def _run(row, guess, start):
                     mf(mol) if start.protocol.scanner else mf.kernel(dm0=dm)
             refusals = [str(w.message) for w in caught if issubclass(w.category, GuessRefused)]
             row["refused"] = refusals[0] if refusals else None
+            row["warnings"] = [f"{w.category.__name__}: {w.message}" for w in caught if _is_ours(w.category)]
             row["cheap_iterations"] = times.counts["cheap_iterations"]
             row["scf_builds"] = counter.builds - row["guess_builds"]
     row["resident_mb"] = resident | {"after_guess": round(observation.resident_after_guess or resident["before"]),
@@ -105,6 +111,10 @@ def _run(row, guess, start):
     return mf
 
 
+def _is_ours(category):
+    return category.__module__.partition(".")[0] == "pyscf_mlguess"
+
+
 def _object(guess, start):
     """The SCF object, or the path's scanner, and the molecule that it is to be run on."""
     mol = start.molecule.mol(start.protocol.basis)
@@ -112,6 +122,8 @@ def _object(guess, start):
         mol.max_memory = start.protocol.max_memory
         return start.scanners[guess], mol
     mf = start.protocol.mean_field(mol)
+    if guess in SOLVERS:
+        mf = SOLVERS[guess](mf)
     if is_two_level(guess):
         mf = two_level(mf, verify=is_verified(guess))
     if start.protocol.scanner:

@@ -80,9 +80,11 @@ def geometry(row: dict) -> tuple[str, str]:
 def fock_builds(row: dict) -> int:
     """Fock builds in the user's basis, as counted: those of the guess, the one at it, every cycle's, PySCF's last one.
 
-    A run that fails or does not converge counts as one that converges in its last cycle.
+    A run that fails or does not converge counts as one that converges in its last cycle, or as what it made where that
+    is more (newton, many builds in a cycle).
     """
-    return row["guess_builds"] + (row["scf_builds"] if row["converged"] else row["protocol"]["max_cycle"] + 2)
+    least = 0 if row["converged"] else row["protocol"]["max_cycle"] + 2
+    return row["guess_builds"] + max(row["scf_builds"], least)
 
 
 def time_ratio(pairs: Pairs, clock: str = "wall") -> float:
