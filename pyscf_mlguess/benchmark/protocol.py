@@ -11,7 +11,8 @@ from pyscf.lib.exceptions import BasisNotFoundError
 
 # The share of the free memory that PySCF gives a fitting tensor (``df.DF.build``).
 _SHARE_OF_MEMORY = 0.9
-_RARE = ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "scanner", "converge_on", "stability")
+_RARE = ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "scanner", "converge_on",
+         "stability")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ class Protocol:
         return mf
 
     def check(self) -> None:
-        """Raise ValueError for a functional or basis that PySCF does not know, and for settings that exclude another."""
+        """Raise ValueError for a functional or basis that PySCF does not know, and settings that exclude another."""
         if self.restricted_open and self.unrestricted:
             raise ValueError("restricted_open and unrestricted exclude each other; leave one of them out")
         if self.smearing and self.stability:

@@ -18,20 +18,21 @@ from pyscf_mlguess.benchmark.sections import (
     level,
     sections,
 )
+from pyscf_mlguess.benchmark.states import NEWTON_TOLERANCE, States
 from pyscf_mlguess.benchmark.summary import ENERGY_TOLERANCE, Estimate, Summary
 
 HEAD = (
     "Fock builds: all those in the user's basis, counted as they happen: the guess's own, the one at the guess, every "
-    "cycle's, and PySCF's last one, which its number of cycles leaves out. Three-centre Coulomb matrices and coarse "
-    "exchange-correlation (and density-fitted exchange for an SCF without density fitting) count as time, not as "
-    "builds.  So do the cheap iterations of refined guesses and of two-level SCFs (coarse grid, single precision); "
-    "their number and their time are in the tables.",
+    "cycle's, and PySCF's last one, which its number of cycles leaves out; a micro-iteration of newton is one, too. "
+    "Three-centre Coulomb matrices and coarse exchange-correlation (and density-fitted exchange for an SCF without "
+    "density fitting) count as time, not as builds.  So do the cheap iterations of refined guesses and of two-level "
+    "SCFs (coarse grid, single precision); their number and their time are in the tables.",
     "Ratios are against minao on the same molecules, below 1 is better; in brackets the 95 % interval from resampling "
     "the molecules. Wall ratio: guess and SCF together. Compare builds under protocols with density fitting and wall "
     "times under protocols without it.",
     "A refused guess ran minao and counts with its builds. A run that fails or does not converge counts as max_cycle "
-    f"+ 2 builds. Higher: final energy more than {ENERGY_TOLERANCE:.0e} Eh above the lowest of all guesses. All of "
-    "these are listed.",
+    "+ 2 builds, or as those that it made where these are more. Higher: final energy more than "
+    f"{ENERGY_TOLERANCE:.0e} Eh above the lowest of all guesses. All of these are listed.",
 )
 
 
@@ -63,7 +64,7 @@ def markdown(rows: list[dict]) -> str:
         for table in tables(section):
             blocks += [f"### {table.title}", markdown_table(table), *([table.note] if table.note else [])]
         if section.remarks:
-            blocks += ["### Failures, refusals and higher energies",
+            blocks += ["### Failures, refusals, higher energies and saddles",
                        "\n".join(f"- {escape(remark)}" for remark in section.remarks)]
     return "\n\n".join(blocks) + "\n"
 
@@ -129,7 +130,7 @@ def tables(section: Section) -> list[Table]:
     """The tables of one section; none without a run of minao."""
     if not section.summaries:
         return []
-    optional = ((_times, section.times), (_memory, section.memory), (_stops, section.stops))
+    optional = ((_states, section.states), (_times, section.times), (_memory, section.memory), (_stops, section.stops))
     return [_builds(section.summaries), _quality(section.summaries), _sizes(section.summaries, section.sizes),
             *(table(found) for table, found in optional if found)]
 
@@ -171,6 +172,20 @@ def _size_cell(size, guess):
         return "-"
     ratio, runs = size.ratios[guess]
     return number(ratio, ".3f") + (f" ({runs})" if runs < size.molecules else "")
+
+
+def _states(states: list[States]):
+    header = ["guess", "converged", f"builds ({states[0].common} common)", "all builds", "above minao", "below minao",
+              "beside newton", "above newton", "below newton", "analysed", "saddles", "warned"]
+    cells = [[s.guess, f"{s.converged} of {s.runs}", *(str(count) for count in (
+        s.common_builds, s.builds, s.higher, s.lower, s.beside_newton, s.above_newton, s.below_newton, s.analysed,
+        s.saddles, s.warned))] for s in states]
+    return Table("States and convergence", header, cells,
+                 "Fock builds where all guesses converged, then those of all runs. Final energies more than "
+                 f"{ENERGY_TOLERANCE:.0e} Eh above and below minao's; where newton converged, too, more than "
+                 f"{NEWTON_TOLERANCE:.0e} Eh above and below newton's. Of the converged runs that PySCF's stability "
+                 "analysis looked at, those that it calls unstable within their class of orbitals (soft rotations, "
+                 "held by the grid alone, can be among them), and those of these that warned of a saddle.")
 
 
 def _times(times: list[TimeSplit]):

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
+from pyscf_mlguess.benchmark.states import States, states
 from pyscf_mlguess.benchmark.summary import (
     ENERGY_TOLERANCE,
     Pairs,
@@ -112,7 +113,7 @@ class Section:
     """The rows of one molecule set at one protocol.
 
     molecules: those that minao ran on.  left_out: those that it did not, which no statistics hold.
-    memory, stops: of the guesses for which they were measured.
+    memory, stops: of the guesses for which they were measured.  states: where the protocol asks for stability.
     pairs: per guess, its row and minao's on each molecule.  lowest: final energy (Eh) per molecule.
     """
 
@@ -126,6 +127,7 @@ class Section:
     times: list[TimeSplit]
     memory: list[Memory]
     stops: list[Stop]
+    states: list[States]
     remarks: list[str]
     pairs: dict[str, Pairs]
     lowest: dict[tuple[str, str], float]
@@ -140,7 +142,8 @@ def level(protocol: dict, fitting: bool = True) -> str:
     parts = [f"{protocol['xc'].upper()}/{protocol['basis']}"]
     if fitting:
         parts.append("density fitting" if protocol["density_fit"] else "no density fitting")
-    parts += [name.replace("_", " ") for name in ("symmetry", "restricted_open", "scanner") if protocol[name]]
+    parts += [name.replace("_", " ") for name in ("symmetry", "restricted_open", "unrestricted", "scanner")
+              if protocol[name]]
     if protocol["smearing"]:
         parts.append(f"smearing {protocol['smearing']:g} Eh")
     if protocol["conv_tol"] != _USUAL_TOLERANCE:
@@ -172,6 +175,7 @@ def _section(number, rows):
         times=[_time_split(guess, of_guess) for guess, of_guess in pairs.items() if timed_pairs(of_guess)],
         memory=[found for guess, of_guess in pairs.items() if (found := _memory(guess, of_guess))],
         stops=[found for guess, of_guess in pairs.items() if (found := _stop(guess, of_guess))],
+        states=states(pairs) if rows[0]["protocol"]["stability"] else [],
         remarks=_remarks(rows),
         pairs=pairs,
         lowest=lowest_energies(rows),
@@ -279,6 +283,8 @@ def _remarks(rows):
             remarks.append(where + f"not converged in {row['cycles']} cycles")
         elif finite(row["energy"]) and (above := row["energy"] - lowest[geometry(row)]) > ENERGY_TOLERANCE:
             remarks.append(where + f"higher energy, {above:.1e} Eh above the lowest")
+        if row["stable"] is False:
+            remarks.append(where + "saddle, unstable by PySCF's analysis")
         if row["refused"]:
             remarks.append(where + f"refused, {row['refused']}")
     return [" ".join(remark.split()) for remark in remarks]

@@ -1,7 +1,8 @@
 """What `mlguess bench --suite` runs.
 
 quick, standard (the tables of RESULTS.md), times, full; builds (what the two-level SCF is to reach), builds-large
-(the same where users wait longest), convergence (whether its stopping rule is right), one-build.
+(the same where users wait longest), convergence (whether its stopping rule is right), one-build, states (whether it
+ends in the right state), difficult (whether it converges where DIIS does not).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pyscf_mlguess.benchmark.guesses import CLASSICAL, model_of, source_of
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.runner import Batch
 from pyscf_mlguess.benchmark.sets import load_set
+from pyscf_mlguess.benchmark.solvers import SOLVERS
 from pyscf_mlguess.gate import NOT_AS_FREE_ATOMS
 
 LEARNED = "ml"
@@ -34,6 +36,9 @@ _CHOICES = ("minao", LEARNED, *_REFINED)
 _TWO_LEVEL = ("minao", LEARNED, *_BOTH)
 _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)
+_STATES = ("minao", "minao+refine", *_BOTH)
+# The learned guess refuses nearly all of these molecules.
+_SOLVERS = ("minao", *SOLVERS, "two-level:minao")
 
 # Refined guesses come from the grid levels 0 and 1: where they are compared, the SCF's own grid is another one.
 _PBE = Protocol(xc="pbe", grid_level=3)
@@ -48,6 +53,7 @@ _TO_REACH = replace(_PBE, threads=2)
 # part of the Fock matrix.
 _WB97XD = "HYB_GGA_XC_WB97X_D"
 _STOP = replace(_PBE, converge_on=True)
+_STATE = replace(_PBE, stability=True)
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Part:
     """The first ``limit`` molecules of a shipped set (all if None), at most ``atoms`` large, at one level.
 
     metals: those with a transition metal only, reported as the set "transition_metals".
+    singlets: those without unpaired electrons only.
     """
 
     set: str
@@ -63,6 +70,7 @@ class Part:
     limit: int | None = None
     atoms: int | None = None
     metals: bool = False
+    singlets: bool = False
 
 
 _OTHER_LEVELS = (
@@ -131,6 +139,12 @@ SUITES: dict[str, tuple[Part, ...]] = {
     # Energies from a single Fock build, against plain PySCF taken to the end.
     "one-build": tuple(Part(name, replace(_STOP, xc=xc), ("minao", "one-build:minao", "one-build:ml"), atoms=14)
                        for xc in ("pbe", "b3lyp") for name in ("hard", "qm9_size", "ions", "radicals", "distorted")),
+    "states": (
+        *(Part("broken_symmetry", replace(_STATE, xc=xc, unrestricted=True), _STATES) for xc in ("pbe", "b3lyp", "hf")),
+        # Open shells would be unrestricted here, too.
+        Part("broken_symmetry", _STATE, _STATES, singlets=True),
+    ),
+    "difficult": tuple(Part(name, _STATE, _SOLVERS) for name in ("difficult", "atoms")),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_COARSE_PBE, _COARSE_B3LYP)),
         *(Part(name, replace(_PBE, xc=xc), _MAIN) for name in (
@@ -159,6 +173,8 @@ def batches(name: str, learned: tuple[str, ...] = (LEARNED,)) -> Iterator[Batch]
         chosen = [molecule for molecule in molecules if len(molecule.symbols) <= (part.atoms or float("inf"))]
         if part.metals:
             chosen = [molecule for molecule in chosen if NOT_AS_FREE_ATOMS & set(map(charge, molecule.symbols))]
+        if part.singlets:
+            chosen = [molecule for molecule in chosen if molecule.multiplicity == 1]
         label = "transition_metals" if part.metals else part.set
         yield Batch(label, tuple(chosen[:part.limit]), part.protocol, with_models(part.guesses, learned))
 

@@ -27,7 +27,8 @@ def bench(
         help="quick (12 CPU minutes), standard (the tables of RESULTS.md, an hour of one core), times (two hours of "
              "two quiet cores), builds (what the two-level SCF is to reach, four hours of two cores), builds-large (a "
              "day), convergence (whether it stops rightly, three hours of one core), one-build (energies from one Fock "
-             "build, an hour of one core) or full (days). "
+             "build, an hour of one core), states (whether it ends in the right one), difficult (whether it converges "
+             "where DIIS does not, beside PySCF's other solvers) or full (days). "
              "Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,
@@ -36,7 +37,8 @@ def bench(
     guess: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: minao, atom, huckel, mod_huckel, sap, vsap, pre-scf[:grid level], "
              "projected:<basis>, previous, ml, ml:<model>, ml-density[:<model>], ml-unchecked[:<model>], exact-fit, "
-             "converged; each also as <guess>+refine, two-level:<guess> and one-build:<guess>. "
+             "converged; each also as <guess>+refine, two-level:<guess> and one-build:<guess>; PySCF's own solvers "
+             "from minao, solver:newton, solver:level-shift and solver:damping. "
              f"Default: {', '.join(_DEFAULT_GUESSES)}.")] = None,
     xc: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: PySCF's functional, or hf. Default: pbe.")] = None,
