@@ -4,7 +4,7 @@ import numpy as np
 
 FITTED = {"xc": "pbe", "basis": "def2-svp", "density_fit": True, "grid_level": 3, "conv_tol": 1e-9, "max_cycle": 50,
           "threads": 1, "max_memory": 4000, "smearing": 0.0, "symmetry": False, "restricted_open": False,
-          "scanner": False, "converge_on": False, "pyscf_version": "2.14.0"}
+          "unrestricted": False, "scanner": False, "converge_on": False, "stability": False, "pyscf_version": "2.14.0"}
 UNFITTED = FITTED | {"xc": "b3lyp", "basis": "def2-tzvp", "density_fit": False}
 
 
@@ -24,7 +24,7 @@ def row(molecule, guess, cycles, energy=-1.0, **other):
             "cpu": times(2.0, 2.0 * cycles, build=1.0 * cycles), "peak_memory_mb": 100.0,
             "resident_mb": {"before": 50, "after_guess": 60, "after": 80}, "energy_estimate": None,
             "energy_lacking": None,
-            "integrals": "density-fitted", "refused": None, "error": None} | other
+            "integrals": "density-fitted", "stable": None, "refused": None, "warnings": [], "error": None} | other
 
 
 def failed(molecule, guess, error="RuntimeError: x", **other):

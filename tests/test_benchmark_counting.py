@@ -23,6 +23,9 @@ class _HandMade:
     def get_jk(self, mol=None, dm=None, hermi=1, with_j=True, with_k=True):
         return self.with_df.get_jk(dm, hermi, with_j, with_k) if self.with_df else "jk"
 
+    def gen_response(self, mo_coeff=None):
+        return lambda dm: self.get_jk(None, dm, with_k=False)
+
 
 class _DensityFitting:
     def get_jk(self, dm, hermi=1, with_j=True, with_k=True):
@@ -45,6 +48,25 @@ def test_coulomb_alone_is_no_build():
         mf.get_jk(with_k=False)
         mf.with_df.get_jk(None, 1, True, False)
         assert counter.builds == 0
+
+
+def test_a_response_is_a_build_without_exchange_too():
+    mf = _HandMade(_DensityFitting())
+    with counting_builds(mf) as counter:
+        response = mf.gen_response()
+        assert counter.builds == 0
+        assert response(None) == response(None) == "jk" and counter.builds == 2
+
+
+def test_a_wrapped_object_is_counted_with_its_wrapper():
+    mf = _HandMade(_DensityFitting())
+    mf._scf = _HandMade(mf.with_df)
+    with counting_builds(mf) as counter:
+        mf._scf.get_veff()
+        mf.get_jk()
+        mf._scf.get_jk(with_k=False)
+        assert counter.builds == 2
+    assert set(vars(mf)) == {"with_df", "_scf"} and set(vars(mf._scf)) == {"with_df"}
 
 
 def test_who_asks_is_told_before_each_build():

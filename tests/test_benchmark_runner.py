@@ -195,9 +195,10 @@ def test_results_of_earlier_versions_are_read(tmp_path):
     run_all([H2], ["minao"], output)
     (now,) = read_rows(output)
     old = json.loads(output.read_text())
-    for name in ("resident_mb", "energy_estimate", "energy_lacking"):
+    for name in ("resident_mb", "energy_estimate", "energy_lacking", "stable", "warnings"):
         del old[name]
-    for name in ("max_memory", "smearing", "symmetry", "restricted_open", "scanner", "converge_on"):
+    for name in ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "scanner", "converge_on",
+                 "stability"):
         del old["protocol"][name]
     del old["wall"]["build"], old["cpu"]["build"]
     output.write_text(json.dumps(old) + "\n")

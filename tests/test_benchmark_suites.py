@@ -12,7 +12,8 @@ def test_levels_and_guesses_exist_and_have_their_baseline(suite):
     chosen = list(batches(suite))
     for batch in chosen:
         assert batch.molecules and "minao" in batch.guesses
-        assert any(source_of(guess) == "ml" for guess in batch.guesses)
+        # Of free atoms and clusters of metals the learned guess knows nothing.
+        assert any(source_of(guess) == "ml" for guess in batch.guesses) or suite == "difficult"
         batch.protocol.check()
         for guess in batch.guesses:
             check_guess(guess, batch.protocol)
@@ -53,7 +54,23 @@ def test_the_convergence_suite_meets_all_kinds_of_occupations():
     assert {b.set for b in chosen} >= {"hard", "radicals", "ions", "transition_metals", "qm9_size"}
 
 
-@pytest.mark.parametrize("suite", SUITES)
+def test_the_states_suite_meets_every_kind_of_exchange_with_and_without_spin_symmetry():
+    chosen = list(batches("states"))
+    assert {b.set for b in chosen} == {"broken_symmetry"} and all(b.protocol.stability for b in chosen)
+    assert {b.protocol.xc for b in chosen if b.protocol.unrestricted} == {"pbe", "b3lyp", "hf"}
+    (restricted,) = (b for b in chosen if not b.protocol.unrestricted)
+    assert restricted.protocol.xc == "pbe" and {m.multiplicity for m in restricted.molecules} == {1}
+    assert {b.guesses for b in chosen} == {("minao", "minao+refine", "two-level:minao", "two-level:ml")}
+
+
+def test_the_difficult_suite_compares_pyscfs_solvers():
+    chosen = list(batches("difficult"))
+    assert [b.set for b in chosen] == ["difficult", "atoms"] and all(b.protocol.stability for b in chosen)
+    assert {b.guesses for b in chosen} == {
+        ("minao", "solver:newton", "solver:level-shift", "solver:damping", "two-level:minao")}
+
+
+@pytest.mark.parametrize("suite", set(SUITES) - {"difficult"})
 def test_what_learning_brings_stands_beside_what_comes_without_it(suite):
     for batch in batches(suite):
         assert ("two-level:ml" in batch.guesses) == ("two-level:minao" in batch.guesses)
@@ -96,6 +113,6 @@ def test_models_take_the_place_of_the_default_one():
 
 
 def test_an_unknown_suite_is_named():
-    known = "quick, standard, times, builds, builds-large, convergence, one-build, full"
+    known = "quick, standard, times, builds, builds-large, convergence, one-build, states, difficult, full"
     with pytest.raises(ValueError, match=f"unknown suite 'slow'; known are {known}"):
         list(batches("slow"))

@@ -36,9 +36,11 @@ def is_stable(mf: scf.hf.SCF) -> bool | None:
 
 
 def _number_of_rotations(mf):
-    """Number of independent rotations between orbitals of different occupation."""
-    occupations = [np.unique(occupation, return_counts=True)[1] for occupation in np.atleast_2d(mf.mo_occ)]
-    return sum(int(counts.sum() ** 2 - (counts ** 2).sum()) // 2 for counts in occupations)
+    """Number of independent rotations between orbitals of different occupation, and with symmetry of equal irreps."""
+    occupations = np.atleast_2d(mf.mo_occ)
+    irreps = np.broadcast_to(getattr(mf.mo_coeff, "orbsym", 0), occupations.shape)
+    rotated = occupations[:, :, None] != occupations[:, None, :]
+    return int(np.sum(rotated & (irreps[:, :, None] == irreps[:, None, :]))) // 2
 
 
 def _tagged_like(original, coefficients):
