@@ -9,21 +9,19 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
-from pyscf.data.elements import ELEMENTS
 
 from pyscf_mlguess.benchmark.sets.complexes import idealised_complex, sandwich
 from pyscf_mlguess.molecules.molecule import Molecule
 
 SPINS = {1: "singlet", 2: "doublet", 3: "triplet", 4: "quartet", 5: "quintet", 6: "sextet", 7: "septet", 8: "octet",
          9: "nonet", 10: "decet", 11: "undecet", 12: "dodecet"}
-# Ground states, H to Kr (NIST Atomic Spectra Database).
-_GROUND_STATES = "212123432121234321212347654321234321"
 # Symbol, charge and multiplicities: ground states of atoms and ions (NIST Atomic Spectra Database), other spins.
 _ATOMS = """
 Ti 3 5; V 4 6 2; Fe 5 3 7; Co 4 2; Ni 3 1; Sc 2 4; Cr 7 5; Cu 2; Mn 6 4; C 3; O 3; F 2; S 3; B 2; Si 3; Al 2; Cl 2
 Ti(1+) 4; V(1+) 5 3; Cr(1+) 6; Fe(1+) 6 4; Co(1+) 3 5; Ni(1+) 2; Sc(1+) 3; F(1+) 3; O(1+) 4
 Cu(2+) 2; Fe(2+) 5; Co(2+) 4; Ni(2+) 3; V(2+) 4; V(3+) 3; Ti(3+) 2; Ti(2+) 3; Cr(2+) 5; Cr(3+) 4; Mn(3+) 5
-Zr 3 5; Nb 6 4; Mo 5; Tc 6; Ru 5 3; Rh 4 2; Pd 3; Y 2; Ag(2+) 2; Pd(2+) 3; Rh(1+) 3; Ru(1+) 4; Tc(1+) 7; Zr(1+) 4; Nb(1+) 5; Y(1+) 1
+Zr 3 5; Nb 6 4; Mo 5; Tc 6; Ru 5 3; Rh 4 2; Pd 3; Y 2; Ag(2+) 2; Pd(2+) 3; Rh(1+) 3; Ru(1+) 4; Tc(1+) 7
+Zr(1+) 4; Nb(1+) 5; Y(1+) 1
 Hf 3; Ta 4; W 5 7; Re 4; Os 5 3; Ir 4 2; Pt 3 1; Hf(1+) 2; Ta(1+) 5; W(1+) 6; Os(1+) 6; Ir(1+) 5; Pt(1+) 2; La 2
 """
 # Molecule, bond length in angstrom, multiplicities. Bond lengths: K. P. Huber, G. Herzberg, Constants of Diatomic
@@ -31,21 +29,24 @@ Hf 3; Ta 4; W 5 7; Re 4; Os 5 3; Ir 4 2; Pt 3 1; Hf(1+) 2; Ta(1+) 5; W(1+) 6; Os
 _DIATOMICS = """
 C2 1.24 1; B2 1.59 1; NO 1.15 2; O2 1.21 1; C2(1+) 1.30 4 2; CN 1.17 2; OH 0.97 2; CH 1.12 2; NH 1.04 1; SiC 1.72 1
 FeO 1.62 5 3 7; MnO 1.65 6 4; NiO 1.63 3 1; CuO 1.72 2; CoO 1.63 4 2; VO 1.59 4 2; CrO 1.62 5 3; TiO 1.62 3; ScO 1.67 2
-CoH 1.51 3 5; FeH 1.59 4 6; NiH 1.48 2; CrH 1.66 6; VH 1.73 5; TiH 1.78 4; MnH 1.73 7
+CoH 1.52 3 5; FeH 1.59 4 6; NiH 1.48 2; CrH 1.66 6; VH 1.73 5; TiH 1.78 4; MnH 1.73 7
 FeC 1.59 3 1; CoC 1.56 2; NiC 1.63 1; CrC 1.62 3; VC 1.61 2; MnC 1.60 4; TiC 1.73 3 1
 FeN 1.58 2 4; CoN 1.57 1 3; NiN 1.64 2 4; MnN 1.57 3; CrN 1.56 4; VN 1.57 3
 FeF 1.78 6 4; CoF 1.74 3 5; NiF 1.74 2; TiF 1.83 4; VF 1.78 5; CrF 1.78 6
 FeCl 2.18 6 4; CoCl 2.07 3 5; NiCl 2.06 2; VCl 2.21 5; TiCl 2.26 4
 FeS 2.02 5 3; CoS 1.98 4; NiS 1.96 3; MnS 2.07 6; CuS 2.05 2; CrS 2.08 5; VS 2.05 4
 Fe2 2.02 7 9; Co2 2.10 5; Ni2 2.15 3; V2 1.77 3; Ti2 1.94 3; Cr2 1.68 1; Mn2 2.60 11 1; Sc2 2.65 5
-FeO(1+) 1.64 6 4; CoO(1+) 1.64 5; NiO(1+) 1.64 4; MnO(1+) 1.60 5; FeH(1+) 1.60 5; CoH(1+) 1.54 4; NiH(1+) 1.48 3; CuH(1+) 1.55 2
+FeO(1+) 1.64 6 4; CoO(1+) 1.64 5; NiO(1+) 1.64 4; MnO(1+) 1.60 5; FeH(1+) 1.60 5; CoH(1+) 1.54 4
+NiH(1+) 1.48 3; CuH(1+) 1.55 2
 FeCo 2.05 6; FeNi 2.10 5; CuNi 2.23 2; FeCu 2.30 4
 RuO 1.72 5 3; RhO 1.72 4 2; PdO 1.80 3; MoO 1.70 5; NbO 1.69 4; ZrO 1.71 1; RuC 1.61 1; RhC 1.61 2; PdC 1.71 1
 RhH 1.58 3; RuH 1.61 4; PdH 1.53 2; Ru2 2.20 7; Rh2 2.25 5; Pd2 2.50 3; Mo2 1.93 1; Nb2 2.08 3; Zr2 2.24 3; Tc2 1.95 3
 Ir2 2.30 5; Os2 2.25 7; Pt2 2.33 3; W2 2.05 1; Hf2 2.45 3; IrC 1.68 2; PtC 1.68 1; OsO 1.70 5; IrO 1.72 4; PtO 1.73 3
 """
 # Central atom first, then what is bound to it: molecule, bond length in angstrom, multiplicities. Linear.
-_DIHALIDES = "FeCl2 2.13 5 3; CoCl2 2.11 4; NiCl2 2.06 3; VCl2 2.17 4; TiCl2 2.27 3; FeF2 1.77 5; CoF2 1.75 4; CuCl2 2.04 2"
+_DIHALIDES = """
+FeCl2 2.13 5 3; CoCl2 2.11 4; NiCl2 2.06 3; VCl2 2.17 4; TiCl2 2.27 3; FeF2 1.77 5; CoF2 1.75 4; CuCl2 2.04 2
+"""
 # Metal, edge in angstrom, multiplicities: equilateral triangles and tetrahedra.
 _CLUSTERS = {3: "Cu3 2.35 2; Ni3 2.25 3; Fe3 2.20 11; Co3 2.25 6; Pd3 2.50 3; V3 2.20 2", 4: "Ni4 2.30 5; Cu4 2.40 3"}
 # Positions in units of the edge.
@@ -76,12 +77,6 @@ _COMPLEXES = {
 _SANDWICHES = {"vanadocene": ("[V+2]", 1.93, 4), "chromocene": ("[Cr+2]", 1.80, 3), "manganocene": ("[Mn+2]", 2.05, 6),
                "ferrocenium": ("[Fe+3]", 1.70, 2), "cobaltocene": ("[Co+2]", 1.72, 2),
                "nickelocene": ("[Ni+2]", 1.82, 3)}
-
-
-def atoms() -> list[Molecule]:
-    """The atoms H to Kr in their ground-state multiplicities."""
-    return [Molecule(ELEMENTS[z], (ELEMENTS[z],), ((0.0, 0.0, 0.0),), multiplicity=int(multiplicity))
-            for z, multiplicity in enumerate(_GROUND_STATES, start=1)]
 
 
 def candidates() -> Iterator[Molecule]:
