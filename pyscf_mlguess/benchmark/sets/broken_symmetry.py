@@ -16,7 +16,7 @@ _X, _Y, _Z = np.eye(3)
 _DIATOMICS = {
     "H2_3A": ("H H", 3.0, 1), "H2_3.5A": ("H H", 3.5, 1), "H2_5A": ("H H", 5.0, 1),
     "LiH_5A": ("Li H", 5.0, 1), "HF_2.2A": ("H F", 2.2, 1), "N2_2A": ("N N", 2.0, 1), "N2_2.8A": ("N N", 2.8, 1),
-    "F2_1.6A": ("F F", 1.6, 1), "F2_2.2A": ("F F", 2.2, 1), "CO_2A": ("C O", 2.0, 1),
+    "F2_1.6A": ("F F", 1.6, 1), "F2_2.2A": ("F F", 2.2, 1),
     "C2": ("C C", 1.24, 1), "O2_singlet": ("O O", 1.21, 1), "O2_1.8A_singlet": ("O O", 1.8, 1),
     "Cr2": ("Cr Cr", 1.68, 1), "V2_singlet": ("V V", 1.77, 1), "Mn2_singlet": ("Mn Mn", 2.6, 1),
     "TiO_triplet": ("Ti O", 1.62, 3), "VO_quartet": ("V O", 1.59, 4),
@@ -53,12 +53,7 @@ def _diradicals():
                 for hydrogen in _ch2(side * (0.745 * _X + arm), side * arm, np.cross(_Z, arm))]]),
         _molecule("oxyallyl_singlet", [("C", centre), ("O", -1.25 * _X)] + [
             atom for arm in 1.43 * _polar([60, -60]) for atom in _ch2(arm, arm, np.cross(_Z, arm))]),
-        _molecule("trimethylene_singlet", [("C", centre), *_pair("C", centre, -_Y, _Z, "H", 109)] + [
-            atom for arm in 1.50 * _polar([90 - 56, 90 + 56]) for atom in _ch2(arm, arm, np.cross(_Z, arm))]),
         _molecule("methylene_singlet", [("C", centre), *_pair("C", centre, _X, _Y, "H", 102)]),
-        _molecule("methylene_linear", _line("H C H", [-1.07, 0, 1.07])),
-        _molecule("allene_planar", [("C", centre)] + [
-            atom for side in (1, -1) for atom in _ch2(1.38 * side * _X, side * _X, _Y)]),
         _molecule("diazene_90deg", _diazene(1.25, 90)),
         _molecule("ozone", [("O", centre), *_pair("O", centre, _X, _Y, "O", 117)]),
     ]
@@ -68,11 +63,8 @@ def _stretched():
     bent = _polar([0, 104.5])
     return [
         _molecule("ethane_CC3A", _ch3(1.5 * _X, _X) + _ch3(-1.5 * _X, -_X)),
-        _molecule("ethylene_CC2.5A", _ethylene(2.5, 0)),
         _molecule("water_one_OH2.2A", [("O", 0 * _X), ("H", 2.2 * bent[0]), ("H", 0.96 * bent[1])]),
         _molecule("water_both_OH2A", [("O", 0 * _X), ("H", 2.0 * bent[0]), ("H", 2.0 * bent[1])]),
-        _molecule("hydrogen_peroxide_OO2.2A", [("O", 1.1 * _X), ("O", -1.1 * _X), ("H", 1.2 * _X + 0.96 * _Y),
-                                               ("H", -1.2 * _X + 0.96 * _Z)]),
     ]
 
 
@@ -128,9 +120,6 @@ def _symmetric():
     return [
         _molecule("benzene_cation", _hydrocarbon_ring(_regular(6, 1.395)), charge=1, multiplicity=2),
         _molecule("cyclopentadienyl_cation", _hydrocarbon_ring(_regular(5, 1.21)), charge=1),
-        _molecule("cyclopropenyl", _hydrocarbon_ring(_regular(3, 0.81)), multiplicity=2),
-        _molecule("methane_cation", [("C", 0 * _X)] + [("H", 1.12 / np.sqrt(3) * np.array(v)) for v in (
-            (1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))], charge=1, multiplicity=2),
         _molecule("FeCl2_quintet", _line("Cl Fe Cl", [-2.15, 0, 2.15]), multiplicity=5),
     ]
 

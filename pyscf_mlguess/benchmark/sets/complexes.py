@@ -17,6 +17,8 @@ _DIRECTIONS = {
     "octahedral": _AXES,
     "square planar": _AXES[2:],
     "square pyramidal": _AXES[1:],
+    # The vacant direction is the x axis.
+    "seesaw": np.concatenate([_AXES[:2], [[np.cos(t), np.sin(t), 0.0] for t in np.deg2rad([124, 236])]]),
 }
 # Diatomic ligands: second atom and its distance from the first; XH3 ligands: X-H distance.
 _SECOND_ATOM = {"CO": ("O", 1.145), "NO": ("O", 1.165)}

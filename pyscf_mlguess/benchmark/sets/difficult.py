@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pyscf_mlguess.benchmark.sets.complexes import idealised_complex, sandwich
+from pyscf_mlguess.benchmark.sets.complexes import complexes, idealised_complex, sandwich
 from pyscf_mlguess.molecules.molecule import Molecule
 
 SPINS = {1: "singlet", 2: "doublet", 3: "triplet", 4: "quartet", 5: "quintet", 6: "sextet", 7: "septet", 8: "octet",
@@ -55,8 +55,6 @@ _SIMPLICES = {3: np.array([[0, 0, 0], [1, 0, 0], [0.5, np.sqrt(3) / 2, 0]]),
 _COMPLEXES = {
     "permanganate": ("[Mn+7]", "tetrahedral", [("O", 1.63)] * 4, (1,)),
     "permanganyl_fluoride": ("[Mn+7]", "tetrahedral", [("F", 1.72)] + [("O", 1.59)] * 3, (1,)),
-    "vanadium_oxytrichloride": ("[V+5]", "tetrahedral", [("O", 1.57)] + [("Cl", 2.14)] * 3, (1,)),
-    "cobalt_tricarbonyl_nitrosyl": ("[Co-]", "tetrahedral", [("NO", 1.66)] + [("CO", 1.83)] * 3, (1,)),
     "tetrachloroferrate(III)": ("[Fe+3]", "tetrahedral", [("Cl", 2.20)] * 4, (6, 4)),
     "tetrachloroferrate(II)": ("[Fe+2]", "tetrahedral", [("Cl", 2.30)] * 4, (5,)),
     "tetrachlorocobaltate(II)": ("[Co+2]", "tetrahedral", [("Cl", 2.28)] * 4, (4,)),
@@ -73,6 +71,7 @@ _COMPLEXES = {
     "hexafluorocobaltate(III)": ("[Co+3]", "octahedral", [("F", 1.89)] * 6, (5,)),
     "hexafluorotitanate(III)": ("[Ti+3]", "octahedral", [("F", 1.97)] * 6, (2,)),
 }
+_FROM_ELEMENTS = {"vanadium_oxytrichloride", "cobalt_tricarbonyl_nitrosyl"}
 # Metal, distance of metal and ring in angstrom, multiplicity.
 _SANDWICHES = {"vanadocene": ("[V+2]", 1.93, 4), "chromocene": ("[Cr+2]", 1.80, 3), "manganocene": ("[Mn+2]", 2.05, 6),
                "ferrocenium": ("[Fe+3]", 1.70, 2), "cobaltocene": ("[Co+2]", 1.72, 2),
@@ -91,6 +90,8 @@ def candidates() -> Iterator[Molecule]:
         for symbols, charge, edge, multiplicities in _entries(text):
             yield from _at_spins(symbols, edge * _SIMPLICES[number], charge, multiplicities)
     yield from _clusters_of_noble_metals()
+    yield from (molecule for molecule in complexes() if molecule.name in _FROM_ELEMENTS)
+    yield _iron_tetracarbonyl_ethylene()
     for name, (metal, geometry, ligands, multiplicities) in _COMPLEXES.items():
         for multiplicity in multiplicities:
             yield idealised_complex(f"{name}_{SPINS[multiplicity]}", metal, geometry, ligands, multiplicity)
@@ -104,6 +105,15 @@ def _clusters_of_noble_metals():
     yield from _at_spins(("O",) + ("Au",) * 4, np.concatenate([np.zeros((1, 3)), gold]), 2, (1,))
     silver = 2.80 / np.sqrt(2) * np.concatenate([np.eye(3), -np.eye(3)])
     yield from _at_spins(("Ag",) * 6, silver, 1, (2,))
+
+
+def _iron_tetracarbonyl_ethylene():
+    """Fe(C2H4)(CO)4, trigonal bipyramidal, ethylene in the equator and its hydrogens bent away from iron."""
+    fragment = idealised_complex("", "[Fe]", "seesaw", [("CO", 1.81)] * 2 + [("CO", 1.80)] * 2)
+    ethylene = [(symbol, (x, side * y, z)) for side in (1, -1) for symbol, x, y, z in (
+        ("C", 2.02, 0.70, 0.0), ("H", 2.25, 1.25, 0.91), ("H", 2.25, 1.25, -0.91))]
+    symbols, positions = zip(*ethylene)
+    return Molecule("iron_tetracarbonyl_ethylene_singlet", fragment.symbols + symbols, fragment.positions + positions)
 
 
 def _entries(text, lengths=True):
