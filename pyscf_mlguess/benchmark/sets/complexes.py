@@ -13,6 +13,7 @@ _DIRECTIONS = {
     "linear": _AXES[:2],
     "trigonal planar": _EQUATOR,
     "tetrahedral": np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3),
+    "trigonal pyramidal": np.array([[1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / np.sqrt(3),
     "trigonal bipyramidal": np.concatenate([_AXES[:2], _EQUATOR]),
     "octahedral": _AXES,
     "square planar": _AXES[2:],

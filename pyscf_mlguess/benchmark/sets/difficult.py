@@ -78,6 +78,13 @@ _SANDWICHES = {"vanadocene": ("[V+2]", 1.93, 4), "chromocene": ("[Cr+2]", 1.80, 
                "nickelocene": ("[Ni+2]", 1.82, 3)}
 
 
+def other_levels() -> dict[str, Molecule]:
+    """Two molecules that PySCF's users reported unconverged at levels of their own, by the name of the set."""
+    nitric_oxide = Molecule("nitric_oxide", ("O", "N"), ((0.5825, 0.0, 0.0), (-0.5825, 0.0, 0.0)), multiplicity=2)
+    return {"nitric_oxide": nitric_oxide, "trimethyltin": idealised_complex(
+        "trimethyltin", "[Sn+3]", "trigonal pyramidal", [("CH3", 2.17)] * 3, multiplicity=2)}
+
+
 def candidates() -> Iterator[Molecule]:
     """All structures that ``search`` runs, the small ones first."""
     for symbols, charge, _, multiplicities in _entries(_ATOMS, lengths=False):

@@ -16,6 +16,7 @@ from rdkit.Chem.rdDetermineBonds import DetermineBonds
 from pyscf_mlguess.benchmark.sets.atoms import atoms
 from pyscf_mlguess.benchmark.sets.broken_symmetry import broken_symmetry
 from pyscf_mlguess.benchmark.sets.complexes import complexes
+from pyscf_mlguess.benchmark.sets.difficult import other_levels
 from pyscf_mlguess.benchmark.sets.distortions import distort
 from pyscf_mlguess.benchmark.sets.paths import dynamics, torsion_scan
 from pyscf_mlguess.benchmark.sets.training_molecules import TrainingMolecules
@@ -81,6 +82,7 @@ def main() -> None:
         "natural_products": _first(candidates.read("natural_products"), 2),
         "broken_symmetry": broken_symmetry(),
         "atoms": atoms(),
+        **{stem: [molecule] for stem, molecule in other_levels().items()},
         "large": _large(candidates, arguments.validation),
     }
     for stem, molecules in sets.items():
