@@ -9,25 +9,27 @@ import re
 from collections.abc import Iterator
 
 import numpy as np
+from pyscf.data.elements import ELEMENTS
 
+from pyscf_mlguess.benchmark.sets.broken_symmetry import broken_symmetry
 from pyscf_mlguess.benchmark.sets.complexes import complexes, idealised_complex, sandwich
 from pyscf_mlguess.molecules.molecule import Molecule
 
-SPINS = {1: "singlet", 2: "doublet", 3: "triplet", 4: "quartet", 5: "quintet", 6: "sextet", 7: "septet", 8: "octet",
-         9: "nonet", 10: "decet", 11: "undecet", 12: "dodecet"}
+SPINS = {1: "singlet", 2: "doublet", 3: "triplet", 4: "quartet", 5: "quintet", 6: "sextet", 7: "septet", 9: "nonet",
+         11: "undecet"}
+_METALS = set(ELEMENTS[21:31])
 # Symbol, charge and multiplicities: ground states of atoms and ions (NIST Atomic Spectra Database), other spins.
 _ATOMS = """
-Ti 3 5; V 4 6 2; Fe 5 3 7; Co 4 2; Ni 3 1; Sc 2 4; Cr 7 5; Cu 2; Mn 6 4; C 3; O 3; F 2; S 3; B 2; Si 3; Al 2; Cl 2
+Ti 3 5; V 4 6 2; Fe 5 3 7; Co 4 2; Ni 3 1; Sc 2 4; Cr 7 5; Cu 2; Mn 6 4; C 3; F 2; S 3; B 2; Si 3; Al 2; Cl 2
 Ti(1+) 4; V(1+) 5 3; Cr(1+) 6; Fe(1+) 6 4; Co(1+) 3 5; Ni(1+) 2; Sc(1+) 3; F(1+) 3; O(1+) 4
 Cu(2+) 2; Fe(2+) 5; Co(2+) 4; Ni(2+) 3; V(2+) 4; V(3+) 3; Ti(3+) 2; Ti(2+) 3; Cr(2+) 5; Cr(3+) 4; Mn(3+) 5
 Zr 3 5; Nb 6 4; Mo 5; Tc 6; Ru 5 3; Rh 4 2; Pd 3; Y 2; Ag(2+) 2; Pd(2+) 3; Rh(1+) 3; Ru(1+) 4; Tc(1+) 7
 Zr(1+) 4; Nb(1+) 5; Y(1+) 1
 Hf 3; Ta 4; W 5 7; Re 4; Os 5 3; Ir 4 2; Pt 3 1; Hf(1+) 2; Ta(1+) 5; W(1+) 6; Os(1+) 6; Ir(1+) 5; Pt(1+) 2; La 2
 """
-# Molecule, bond length in angstrom, multiplicities. Bond lengths: K. P. Huber, G. Herzberg, Constants of Diatomic
-# Molecules (1979), where measured, rounded; otherwise typical of the bond.
+# Molecule, bond length in angstrom, multiplicities. Lengths near the measured ones, or typical of the bond.
 _DIATOMICS = """
-C2 1.24 1; B2 1.59 1; NO 1.15 2; O2 1.21 1; C2(1+) 1.30 4 2; CN 1.17 2; OH 0.97 2; CH 1.12 2; NH 1.04 1; SiC 1.72 1
+B2 1.59 1; NO 1.15 2; C2(1+) 1.30 4 2; CN 1.17 2; OH 0.97 2; CH 1.12 2; NH 1.04 1; SiC 1.72 1
 FeO 1.62 5 3 7; MnO 1.65 6 4; NiO 1.63 3 1; CuO 1.72 2; CoO 1.63 4 2; VO 1.59 4 2; CrO 1.62 5 3; TiO 1.62 3; ScO 1.67 2
 CoH 1.52 3 5; FeH 1.59 4 6; NiH 1.48 2; CrH 1.66 6; VH 1.73 5; TiH 1.78 4; MnH 1.73 7
 FeC 1.59 3 1; CoC 1.56 2; NiC 1.63 1; CrC 1.62 3; VC 1.61 2; MnC 1.60 4; TiC 1.73 3 1
@@ -86,7 +88,8 @@ def other_levels() -> dict[str, Molecule]:
 
 
 def candidates() -> Iterator[Molecule]:
-    """All structures that ``search`` runs, the small ones first."""
+    """All structures that ``search`` runs: those of ``broken_symmetry`` without a metal, and the tables above."""
+    yield from (molecule for molecule in broken_symmetry() if not _METALS & set(molecule.symbols))
     for symbols, charge, _, multiplicities in _entries(_ATOMS, lengths=False):
         yield from _at_spins(symbols, np.zeros((1, 3)), charge, multiplicities)
     for symbols, charge, length, multiplicities in _entries(_DIATOMICS):
