@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from pyscf.data.elements import ELEMENTS
 from scipy.spatial.distance import pdist
 
 from pyscf_mlguess.benchmark.protocol import Protocol
@@ -13,6 +14,7 @@ from pyscf_mlguess.benchmark.sets.broken_symmetry import broken_symmetry
 from pyscf_mlguess.benchmark.sets.complexes import complexes
 from pyscf_mlguess.benchmark.sets.difficult import candidates, other_levels
 
+METALS = set(ELEMENTS[21:31]) | set(ELEMENTS[39:49]) | set(ELEMENTS[72:81])
 SIZES = {"broken_symmetry": (55, 14), "atoms": (36, 1), "nitric_oxide": (1, 2), "trimethyltin": (1, 13)}
 
 
@@ -55,6 +57,22 @@ def test_candidates_are_all_different():
     assert len({molecule.name for molecule in molecules}) == len({m.fingerprint for m in molecules}) == len(molecules)
     for molecule in molecules:
         assert len(molecule.symbols) == 1 or pdist(molecule.positions).min() > 0.9
+
+
+def test_difficult_holds_many_kinds():
+    difficult = load_set("difficult")[0]
+    known = {molecule.name: molecule for molecule in candidates()}
+    assert len(difficult) >= 40 and all(known[molecule.name] == molecule for molecule in difficult)
+    kinds = [("metal" if METALS & set(m.symbols) else "organic", min(len(m.symbols), 3), m.multiplicity > 1)
+             for m in difficult]
+    assert {kind for kind in kinds if kind[0] == "metal"} == {("metal", n, o) for n in (1, 2, 3) for o in (True, False)}
+    assert len([kind for kind in kinds if kind[0] == "organic"]) >= 8
+
+
+def test_the_default_does_not_converge_a_molecule_of_difficult():
+    square = next(molecule for molecule in load_set("difficult")[0] if molecule.name == "H4_square_2A")
+    row = search.run(square, search.DEFAULT)
+    assert not row["converged"] and row["gradient"] > 0.1
 
 
 def test_complexes_of_the_set_elements_are_those_of_the_code():
