@@ -13,7 +13,10 @@ from pathlib import Path
 from rdkit import Chem
 from rdkit.Chem.rdDetermineBonds import DetermineBonds
 
+from pyscf_mlguess.benchmark.sets.atoms import atoms
+from pyscf_mlguess.benchmark.sets.broken_symmetry import broken_symmetry
 from pyscf_mlguess.benchmark.sets.complexes import complexes
+from pyscf_mlguess.benchmark.sets.difficult import other_levels
 from pyscf_mlguess.benchmark.sets.distortions import distort
 from pyscf_mlguess.benchmark.sets.paths import dynamics, torsion_scan
 from pyscf_mlguess.benchmark.sets.training_molecules import TrainingMolecules
@@ -77,6 +80,9 @@ def main() -> None:
         "steps": [frame for molecule in _first(small, 10) for frame in dynamics(molecule, *_AS_THEY_COME)],
         "small_drugs": _first(small, 14),
         "natural_products": _first(candidates.read("natural_products"), 2),
+        "broken_symmetry": broken_symmetry(),
+        "atoms": atoms(),
+        **{stem: [molecule] for stem, molecule in other_levels().items()},
         "large": _large(candidates, arguments.validation),
     }
     for stem, molecules in sets.items():
