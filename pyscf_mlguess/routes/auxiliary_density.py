@@ -65,8 +65,9 @@ class DensityReport(Report):
         return None
 
     def __str__(self) -> str:
-        return (f"electrons missing {self.electrons_missing:.4f}, in negative density {self.negative_electrons:.4f}, "
-                f"frontier gap {self.frontier_gap:.4f} Eh")
+        # Adding 0.0 takes the sign from a rounded zero.
+        return (f"electrons missing {round(self.electrons_missing, 4) + 0.0:.4f}, "
+                f"in negative density {self.negative_electrons:.4f}, frontier gap {self.frontier_gap:.4f} Eh")
 
 
 def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence[Response] = (),

@@ -60,7 +60,8 @@ class DensityMatrixReport(Report):
         return None
 
     def __str__(self) -> str:
-        return (f"electrons missing {self.electrons_missing:.4f}, moved on one atom up to "
+        # Adding 0.0 takes the sign from a rounded zero.
+        return (f"electrons missing {round(self.electrons_missing, 4) + 0.0:.4f}, moved on one atom up to "
                 f"{np.max(self.electrons_moved):.4f}, gap of natural occupations {self.occupation_gap:.4f}")
 
 
