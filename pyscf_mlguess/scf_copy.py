@@ -49,6 +49,12 @@ class ScfCopy:
         energies, coefficients = self._scf.eig(fock, self.ovlp, x=self._space)
         return energies, coefficients, self._scf.get_occ(energies, coefficients)
 
+    def irreps(self, coefficients: np.ndarray) -> np.ndarray | None:
+        """Numbers of the irreducible representations of orbitals, of every spin of UHF; None without symmetry."""
+        if not self.mf.mol.symmetry or not hasattr(self._scf, "get_orbsym"):
+            return None
+        return np.asarray(self._scf.get_orbsym(coefficients))
+
     def density_matrix(self, coefficients: np.ndarray, occupations: np.ndarray) -> np.ndarray:
         """(nao, nao), or (2, nao, nao) for unrestricted and restricted open-shell objects, tagged with its orbitals."""
         return self._scf.make_rdm1(coefficients, occupations)

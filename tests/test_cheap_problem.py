@@ -84,11 +84,12 @@ def test_xc_matrix_is_that_of_pyscf(xc, xctype, spins, formamide):
     numint = dft.numint.NumInt()
     if spins == 2:
         dm = np.array([0.6 * dm, 0.4 * dm])
-    reference = (numint.nr_rks if spins == 1 else numint.nr_uks)(formamide, grids, xc, dm)[2]
+    energy, reference = (numint.nr_rks if spins == 1 else numint.nr_uks)(formamide, grids, xc, dm)[1:]
     for memory in (1e3, 0.0):
         grid = CoarseGrid(formamide, xctype, 0, memory)
         for _ in range(2):  # the second time from what was kept
-            assert np.abs(grid.potential(numint, [(1.0, xc)], dm) - reference).max() < 1e-6
+            found = grid.potential(numint, [(1.0, xc)], dm)
+            assert np.abs(found[1] - reference).max() < 1e-6 and found[0] == pytest.approx(energy, abs=1e-5)
         assert bool(grid._kept) == (memory > 0)
 
 

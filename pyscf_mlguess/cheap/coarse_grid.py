@@ -66,22 +66,24 @@ class CoarseGrid:
             yield block
 
     def potential(self, numint, xc: list[tuple[float, str]], dm: np.ndarray,
-                  dtype=np.float64) -> np.ndarray:
-        """The xc matrix of the functional sum_k share_k xc_k: shape of ``dm``, (nao, nao) or (2, nao, nao), Eh.
+                  dtype=np.float64) -> tuple[float, np.ndarray]:
+        """Energy and matrix of the functional sum_k share_k xc_k, Eh; the matrix in the shape of ``dm``.
 
-        dtype: precision of the products with the functions.
+        dm: (nao, nao) or (2, nao, nao).  dtype: precision of the products with the functions.
         """
         spins = dm[np.newaxis] if dm.ndim == 2 else dm
-        matrix = np.zeros_like(spins)
+        energy, matrix = 0.0, np.zeros_like(spins)
         for blocks in _batched(self._blocks(), _BLOCKS_TOGETHER):
             density = np.concatenate(in_threads(lambda block: self._densities(block, spins, dtype), blocks), axis=2)
             weights = [weights for _, _, weights in blocks]
-            weighted = (self._derivative(numint, xc, density) * np.concatenate(weights)).astype(dtype)
+            per_point, derivative = self._functional(numint, xc, density)
+            energy += per_point @ np.concatenate(weights)
+            weighted = (derivative * np.concatenate(weights)).astype(dtype)
             parts = np.split(weighted, np.cumsum([len(w) for w in weights])[:-1], axis=2)
             for (index, _, _), local in zip(blocks, in_threads(_matrices, zip(blocks, parts))):
                 matrix[:, index[:, None], index] += local
         matrix += matrix.swapaxes(1, 2)
-        return matrix.reshape(dm.shape)
+        return float(energy), matrix.reshape(dm.shape)
 
     def _densities(self, block, spins, dtype):
         index, functions, _ = block
@@ -99,8 +101,8 @@ class CoarseGrid:
             density[4] = 0.5 * sum(np.einsum("pi,pi->p", f @ dm, f) for f in functions[1:])
         return density
 
-    def _derivative(self, numint, xc, density):
-        """d e_xc / d density of every spin, shape of ``density`` (spins, 1, 4 or 5, points)."""
+    def _functional(self, numint, xc, density):
+        """Energy per volume e_xc (points,), and d e_xc / d density, shape of ``density`` (spins, 1, 4 or 5, points)."""
         polarised = len(density) == 2
         keep = density[:, 0].sum(axis=0) > _DENSITY_FLOOR
         kept = density[:, :, keep]
@@ -108,17 +110,18 @@ class CoarseGrid:
         kept[:, 0] = np.maximum(kept[:, 0], 0.0)
         if self._xctype == "MGGA":
             kept[:, 4] = np.maximum(kept[:, 4], 0.0)
-        total = np.zeros_like(density)
+        energy, total = np.zeros(len(keep)), np.zeros_like(density)
         for share, code in xc:
             kind = numint._xc_type(code)
             if kind == "HF" or not kept.size:
                 continue
             rows = {"LDA": 1, "GGA": 4, "MGGA": 5}[kind]
             argument = kept[:, 0] if kind == "LDA" else kept[:, :rows]
-            value = numint.eval_xc_eff(code, argument if polarised else argument[0], deriv=1, xctype=kind,
-                                       spin=int(polarised))[1]
+            per_electron, value = numint.eval_xc_eff(code, argument if polarised else argument[0], deriv=1,
+                                                     xctype=kind, spin=int(polarised))[:2]
+            energy[keep] += share * per_electron.ravel() * kept[:, 0].sum(axis=0)
             total[:, :rows, keep] += share * value.reshape(len(density), rows, -1)
-        return total
+        return energy, total
 
 
 def _matrices(block_and_part):

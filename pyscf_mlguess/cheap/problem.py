@@ -33,6 +33,7 @@ _COULOMB_AUXBASIS = "def2-universal-jfit"
 _MOST_STAND_IN = 0.5
 _LEAST_OCCUPATION = 1e-6
 _IDEMPOTENT = 1e-4
+_ORTHONORMAL = 1e-6
 
 
 @dataclass
@@ -136,6 +137,15 @@ class CheapProblem:
     def grid(self, level: int) -> CoarseGrid:
         return CoarseGrid(self.mol, self._xctype, level, free_mb(self.mf) * _GRID_SHARE)
 
+    def refine_grid(self) -> bool:
+        """Exchange and correlation on a grid like the SCF's own from now on; whether that is another one."""
+        level = getattr(getattr(self.mf, "grids", None), "level", self.grid_level)
+        if self._grid is None or level <= self.grid_level:
+            return False
+        self.grid_level = level
+        self._grid = self.grid(level)
+        return True
+
     @property
     def coulomb_tensor(self) -> FittedTensor | None:
         """That of J; None where there is no memory for one."""
@@ -162,6 +172,13 @@ class CheapProblem:
 
     def fock(self, state: State) -> np.ndarray:
         """Fock matrix (of every spin) of ``state``, shape of its dm, Eh."""
+        return self.energy_and_fock(state)[1]
+
+    def energy_and_fock(self, state: State) -> tuple[float, np.ndarray]:
+        """Electronic energy (Eh) of ``state``, and its Fock matrix (of every spin), shape of its dm, Eh.
+
+        One is the derivative of the other, but for the functions and points that the grid leaves out.
+        """
         self.iterations += 1
         dm = np.asarray(state.dm)
         total = dm if dm.ndim == 2 else dm[0] + dm[1]
@@ -176,15 +193,17 @@ class CheapProblem:
             if not together:
                 exchange = self._exchange.jk(total, state.orbitals, with_j=False, dtype=self._dtype)[1]
             fock -= self.share * (exchange if dm.ndim == 3 else exchange[0] / 2)
+        energy = np.vdot(self.hcore + fock, dm) / 2
         if self._grid is not None:
-            fock += self._grid.potential(self._numint, self._terms, dm, self._dtype)
-        return fock
+            semilocal, potential = self._grid.potential(self._numint, self._terms, dm, self._dtype)
+            energy, fock = energy + semilocal, fock + potential
+        return float(energy), fock
 
     def grid_correction(self, state: State, level: int) -> np.ndarray:
         """What the xc matrix of ``state`` changes by on the grid of ``level``, shape of its dm, Eh."""
         dm = np.asarray(state.dm)
-        return (self.grid(level).potential(self._numint, self._terms, dm)
-                - self._grid.potential(self._numint, self._terms, dm))
+        return (self.grid(level).potential(self._numint, self._terms, dm)[1]
+                - self._grid.potential(self._numint, self._terms, dm)[1])
 
     def effective(self, fock: np.ndarray, state: State) -> np.ndarray:
         """The matrix whose eigenvectors are the next orbitals: Roothaan's for ROHF, else ``fock`` itself."""
@@ -197,7 +216,7 @@ class CheapProblem:
         """
         _, coefficients, occupations = self.scf.orbitals(effective, spins)
         dm = self.scf.density_matrix(coefficients, occupations)
-        return State(dm, _occupied(coefficients, occupations, dm.ndim))
+        return State(dm, occupied(coefficients, occupations, dm.ndim))
 
     def orbitals(self, effective: np.ndarray, spins: np.ndarray | None = None) -> list[tuple]:
         """Orbital energies (Eh), coefficients and occupations of ``state``, of every spin that has its own."""
@@ -208,10 +227,22 @@ class CheapProblem:
         """Any density matrix with its natural orbitals; parts with negative occupation are left out of exchange."""
         spins, orbitals = np.asarray(dm), []
         for spin in spins[np.newaxis] if spins.ndim == 2 else spins:
-            values, vectors = scipy.linalg.eigh(self._inverse.T @ spin @ self._inverse)
+            vectors, values = self.natural_orbitals(spin)
             keep = values > _LEAST_OCCUPATION
-            orbitals.append(self._orthogonal @ vectors[:, keep] * np.sqrt(values[keep]))
+            orbitals.append(vectors[:, keep] * np.sqrt(values[keep]))
         return State(dm, orbitals)
+
+    def natural_orbitals(self, dm: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Those of one density matrix, (nao, k), and their occupations, (k,), ascending."""
+        values, vectors = scipy.linalg.eigh(self._inverse.T @ dm @ self._inverse)
+        return self._orthogonal @ vectors, values
+
+    def spans(self, coefficients: np.ndarray) -> bool:
+        """Whether orbitals (..., nao, k) are an orthonormal basis of the space of the SCF's orbitals."""
+        if coefficients.shape[-1] != self._orthogonal.shape[1]:
+            return False
+        overlaps = coefficients.swapaxes(-1, -2) @ self.ovlp @ coefficients
+        return bool(np.abs(overlaps - np.eye(coefficients.shape[-1])).max() < _ORTHONORMAL)
 
     def gradient(self, fock: np.ndarray, state: State) -> float:
         """Norm of the orbital gradient in PySCF's definition (``norm(mf.get_grad(...))``), of any density matrix.
@@ -277,7 +308,7 @@ def cheap_auxiliary_mole(mf: hf.SCF) -> gto.Mole:
     return auxmol
 
 
-def _occupied(coefficients, occupations, ndim):
+def occupied(coefficients, occupations, ndim):
     coefficients, occupations = np.asarray(coefficients), np.asarray(occupations)
     if ndim == 3 and coefficients.ndim == 2:  # ROHF: one set of orbitals, two occupations
         occupations = np.array([occupations > 0, occupations > 1], dtype=float)
