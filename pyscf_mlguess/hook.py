@@ -76,7 +76,9 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
         dm = pyscf_guess(plain)
     if anderson:
         start, otherwise = _to_numpy(dm), (lambda: _to_numpy(pyscf_guess("minao"))) if learned else None
-        better = attempt("the unrefined guess", lambda: refined(anderson, start, otherwise))
+        # What a file holds is a state that somebody chose.
+        descend = plain != "chkfile"
+        better = attempt("the unrefined guess", lambda: refined(anderson, start, otherwise, descend))
         learned, dm = learned or better is not None, dm if better is None else better
     return _to_gpu(dm) if learned and cpu is not mf else dm
 

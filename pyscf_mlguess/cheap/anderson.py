@@ -67,6 +67,8 @@ class Anderson:
     correction: the two-level SCF goes on with the history of the cycles before.
 
     pin: one more matrix as a function of the state, which vanishes at the solution.
+    fails: whether mixing did not get to a solution, and energies are to lead.  stable: whether the last solution is a
+    minimum; None where nothing raised a doubt.
     """
 
     problem: CheapProblem
@@ -74,6 +76,8 @@ class Anderson:
     points: list[Point] = field(default_factory=list)
     dielectric: Dielectric | None = None
     pin: Callable[[State], np.ndarray] = None
+    fails: bool = False
+    stable: bool | None = None
 
     def __post_init__(self):
         self.correction = self.correction or Correction(self.problem)

@@ -11,6 +11,7 @@ from pyscf.scf import hf, rohf
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.orientation import FreeRotation, Pin
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.cheap.states import lower_state
 from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
@@ -47,18 +48,24 @@ def unsolved(mf: hf.SCF) -> Anderson:
         return Anderson(CheapProblem(mf))
 
 
-def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarray] | None = None) -> np.ndarray:
+def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarray] | None = None,
+            descend: bool = False) -> np.ndarray:
     """``refine`` with a cheap problem that the caller goes on using.
 
     otherwise: another density matrix to begin with where the iterations from ``dm`` get stuck.
+    descend: go on from saddle points, and where the iterations do not converge, to a minimum of the energy.
     """
     with stage("cheap"), single_blas():
         best, gradient = _refined(anderson, dm)
         if otherwise is not None and gradient >= _COARSE_TOLERANCE:
             anderson.restart()
             again, lower = _refined(anderson, otherwise())
-            best = again if lower < gradient else best
-        return _oriented(anderson, best.state.dm, handed=np.array_equal(best.state.dm, dm))
+            best, gradient = (again, lower) if lower < gradient else (best, gradient)
+        state = best.state
+        if descend:
+            converged = gradient < (_COARSE_TOLERANCE if best.given else _TOLERANCE)
+            state = lower_state(anderson, best, converged) or state
+        return _oriented(anderson, state.dm, handed=np.array_equal(state.dm, dm))
 
 
 def _oriented(anderson, dm, handed):
