@@ -5,10 +5,11 @@ from __future__ import annotations
 from pyscf_mlguess import hook
 from pyscf_mlguess.hook import register, unregister
 from pyscf_mlguess.keys import GuessKey
-from pyscf_mlguess.refusal import GuessFailed, GuessRefused
+from pyscf_mlguess.refusal import GuessFailed, GuessRefused, SaddlePoint
 
 __version__ = "0.2.0"
-__all__ = ["GuessFailed", "GuessRefused", "guess", "load_model", "refine", "register", "two_level", "unregister"]
+__all__ = ["GuessFailed", "GuessRefused", "SaddlePoint", "guess", "load_model", "refine", "register", "two_level",
+           "unregister"]
 
 
 def guess(mf, model: str = "ml"):

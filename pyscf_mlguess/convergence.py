@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from pyscf.scf import chkfile, hf
 
+from pyscf_mlguess.cheap.determinant import Determinant
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.scf_copy import entropy_energy
@@ -13,6 +14,8 @@ from pyscf_mlguess.scf_copy import entropy_energy
 # multiplied it by 3 at most in `mlguess bench --suite convergence`, as far as errors were above rounding (18 of 77
 # stops).  Half of ten: see energy_error.
 _SAFETY = 5.0
+# Curvatures (Eh) are taken for at least this much.
+_LEAST_CURVATURE = 0.02
 
 
 def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> float:
@@ -29,6 +32,16 @@ def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> flo
         after = problem.state(np.asarray(fock), spins).dm
     change = np.vdot(spins, np.asarray(after) - np.asarray(dm))
     return _SAFETY * (abs(change) + abs(problem.scf.entropy_energy() - entropy_energy(problem.mf)))
+
+
+def energy_error_of_rotations(determinant: Determinant, fock: np.ndarray) -> float:
+    """``energy_error`` of whole occupations that need not be the lowest levels: five times sum_x g_x^2 / h_x.
+
+    g, h: gradient and curvature of independent electrons by the free rotations (Eh).  fock: that of every spin.
+    """
+    canonical, _ = determinant.canonical(fock)
+    curvature = np.maximum(np.abs(canonical.curvature(fock)), _LEAST_CURVATURE)
+    return float(_SAFETY * (canonical.gradient(fock) ** 2 / curvature).sum())
 
 
 def canonicalize(mf: hf.SCF, fock: np.ndarray) -> None:

@@ -38,6 +38,10 @@ class GuessFailed(GuessRefused):
     """The guess was not used because of an error in this package: please report it."""
 
 
+class SaddlePoint(UserWarning):
+    """The two-level SCF ended at a saddle point of the energy: a solution, but no minimum."""
+
+
 class Refusal(ValueError):
     """The guess does not serve this case; ``str(exc)`` is the reason that the user reads."""
 
@@ -94,10 +98,11 @@ class Attempts:
 
     def __exit__(self, kind, *_):
         if kind is None and self._left_out:
-            _tell(self._mf, f"{self._what} {'; '.join(self._left_out)}", self._category)
+            tell(self._mf, f"{self._what} {'; '.join(self._left_out)}", self._category)
 
 
-def _tell(mf, message: str, category: type[Warning]) -> None:
+def tell(mf, message: str, category: type[Warning]) -> None:
+    """One Python warning, seen from where the user called PySCF, and one line in PySCF's log."""
     # logger.warn would repeat the message on stderr, where the Python warning already is.
     if mf.verbose >= logger.WARN:
         logger.flush(mf, "WARN: %s", message)

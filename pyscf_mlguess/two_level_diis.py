@@ -16,8 +16,10 @@ MAX_ITERATIONS = 10
 _RATIO = 0.01
 # ... but no further than this share of the SCF's own gradient threshold.
 _BELOW_THRESHOLD = 0.1
-# Plain DIIS takes over when this many real gradients in a row are no smaller than the best before.
-_PATIENCE = 2
+# Mixing that leaves this share of the gradient has failed, and energies lead.
+_POOR = 0.5
+# Energies lead when this many real gradients in a row are hardly smaller than the best before.
+_PATIENCE, _FALLS = 2, 0.7
 # Density matrices this close (largest element) are the same: those of earlier points, and those of a Fock matrix that
 # went through PySCF's own diagonalisation.  Near the solution all points are close to each other.
 _SAME, _SAME_FOCK = 1e-9, 1e-6
@@ -47,7 +49,7 @@ class TwoLevelDIIS(lib.diis.DIIS):
         if self._off:
             return plain
         with Attempts(mf, "two-level SCF") as attempt, stage("cheap"), single_blas():
-            fock = attempt("plain DIIS", lambda: self._next(np.asarray(d), np.asarray(f), plain, mf, h1e, vhf))
+            fock = attempt("plain DIIS", lambda: self._next(d, np.asarray(f), plain, mf, h1e, vhf))
         if fock is None:
             mf.give_up()
             self._off = True
@@ -58,6 +60,8 @@ class TwoLevelDIIS(lib.diis.DIIS):
         if anderson is None:
             self._off = True
             return plain
+        if mf.descent.active:
+            return self._downhill(d, f, plain, mf, h1e, vhf)
         problem, before = anderson.problem, anderson.problem.iterations
         real = np.asarray(h1e + vhf) if problem.restricted_open else f
         point = self._point(anderson, d)
@@ -70,22 +74,32 @@ class TwoLevelDIIS(lib.diis.DIIS):
             anderson.correction = Correction(problem)
         anderson.correction.add(point.state, real - point.cheap)
         if self._stuck(gradient):
-            logger.note(mf, "two-level SCF: the gradient no longer falls (|g| = %.1e), plain DIIS from here",
+            logger.note(mf, "two-level SCF: the gradient no longer falls (|g| = %.1e), energies lead from here",
                         gradient)
-            mf.give_up()
-            self._off = True
-            return plain
+            return self._downhill(d, f, plain, mf, h1e, vhf)
         # Well below the SCF's own threshold: PySCF's last, undamped step may multiply what is left.
         least = _BELOW_THRESHOLD * (mf.conv_tol_grad or np.sqrt(mf.conv_tol))
         reached = anderson.solve(max(_RATIO * gradient, least), MAX_ITERATIONS)
+        if reached > max(_POOR * gradient, least) and (fock := mf.descent.next(d, f, h1e, vhf)) is not None:
+            return fock
         self._handed = anderson.next()
         iterations = problem.iterations - before
         count("cheap_iterations", iterations)
         logger.info(mf, "two-level SCF: |g| = %.1e, %.1e after %d cheap iterations", gradient, reached, iterations)
         return self._handed[0]
 
+    def _downhill(self, d, f, plain, mf, h1e, vhf):
+        fock = mf.descent.next(d, f, h1e, vhf)
+        if fock is None:
+            logger.note(mf, "two-level SCF: fractional occupations or nothing lower nearby, plain DIIS from here")
+            mf.give_up()
+            self._off = True
+            return plain
+        return fock
+
     def _point(self, anderson, d):
         """The point of density matrix ``d``; None for one of ROHF that did not come from here, its total alone."""
+        d = np.asarray(d)
         anderson.problem.precise = True
         for point in anderson.points:
             if _same(point.state.dm, d, _SAME):
@@ -100,7 +114,7 @@ class TwoLevelDIIS(lib.diis.DIIS):
     def _stuck(self, gradient):
         self._gradients.append(gradient)
         recent, earlier = self._gradients[-_PATIENCE:], self._gradients[:-_PATIENCE]
-        return bool(earlier) and min(recent) > min(earlier)
+        return bool(earlier) and min(recent) > _FALLS * min(earlier)
 
 
 def _same(dm, d, largest):

@@ -14,20 +14,27 @@ from pyscf_mlguess.cheap import one_build
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.cost import costs
 from pyscf_mlguess.cheap.refinement import refined, unsolved
-from pyscf_mlguess.convergence import canonicalize, energy_error
+from pyscf_mlguess.convergence import canonicalize, energy_error, energy_error_of_rotations
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import give_back, integrals_stay
-from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
+from pyscf_mlguess.parallel import single_blas
+from pyscf_mlguess.refusal import Attempts, Refusal, SaddlePoint, check_molecule, check_scf_class, tell
+from pyscf_mlguess.two_level_descent import Descent
 from pyscf_mlguess.two_level_diis import TwoLevelDIIS
 
 # The estimated time, as a share of plain PySCF's, from which on the scheme stays out.
 _MOST_TIME = 0.9
+_SADDLE = ("the SCF has ended at a saddle point, from which its energy falls when orbitals are turned: look at "
+           "mf.stability(), or start from another guess")
 
 
 def two_level(mf: hf.SCF, verify: bool = True) -> hf.SCF:
     """``mf`` as a two-level SCF, mostly done in two Fock builds; ``undo_two_level()`` is the way back.
 
-    Its solution is one of ``mf``'s own equations; where these have several, it need not be the one that minao finds.
+    Its solution is one of ``mf``'s own equations.  Where these have several, it is a minimum and not a saddle point:
+    where gaps are small enough to raise a doubt, the stability is looked at and the energy followed down.  A density
+    matrix of the user's (``dm0``, a chkfile), a restricted object and ``init_guess_breaksym = 0`` keep their state; a
+    ``SaddlePoint`` warning says where that is a saddle point.  Where mixing Fock matrices fails, energies lead.
 
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object of PySCF, also with density fitting, symmetry, smearing, X2C,
         solvent or QM/MM.
@@ -57,7 +64,7 @@ class TwoLevelSCF:
     """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
 
     __name_mixin__ = "TwoLevel"
-    _keys = {"diis_start_cycle", "DIIS", "energy_error", "verify"}
+    _keys = {"diis_start_cycle", "DIIS", "energy_error", "last_dm", "verify"}
 
     # Set to another class, before or after, that one is used and the two-level scheme is not.
     DIIS = TwoLevelDIIS
@@ -67,6 +74,11 @@ class TwoLevelSCF:
     energy_error = None
     # The cheap problem and what it has learned, while the SCF runs; the last real Fock matrix when it is done.
     _anderson = None
+    # What leads it down where mixing fails.
+    _descent = None
+    _handed_over = False
+    # The density matrix of the last ``get_fock``, tagged with its orbitals.
+    last_dm = None
     _fock = None
     _hcore = None
     _running = False
@@ -80,7 +92,8 @@ class TwoLevelSCF:
     def undo_two_level(self) -> hf.SCF:
         """The same object without the two-level scheme."""
         plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
-        for name in ("_anderson", "_fock", "_hcore", "_running", "_unserved", "energy_error", "verify"):
+        for name in ("_anderson", "_descent", "_handed_over", "last_dm", "_fock", "_hcore", "_running", "_unserved",
+                     "energy_error", "verify"):
             vars(plain).pop(name, None)
         return plain
 
@@ -100,11 +113,16 @@ class TwoLevelSCF:
             return self._plain_scf(dm0, DIIS=self.DIIS, **kwargs)
         if reason := stays_out(self):
             logger.note(self, "two-level SCF stays out of the way: %s", reason)
-            return self._plain_scf(dm0, DIIS=super().DIIS, **kwargs)
+            energy = self._plain_scf(dm0, DIIS=super().DIIS, **kwargs)
+            if self.converged or self.max_cycle <= 0:
+                return energy
+            logger.note(self, "two-level SCF: that did not converge, takes part after all")
+            self.mo_coeff = self.mo_occ = None
         own = vars(self)
         judged = {"conv_check": own.get("conv_check", "post_kernel" in own),
                   "check_convergence": self.check_convergence or self._is_converged}
         self._running, self._unserved = True, False
+        self._handed_over = dm0 is not None or not isinstance(self.init_guess, str) or self.init_guess == "chkfile"
         try:
             if self.max_cycle > 0:
                 dm0 = self._refined_start(dm0)
@@ -114,9 +132,13 @@ class TwoLevelSCF:
                     if self._predicts(dm0):
                         return self.e_tot
             with _attributes(self, judged):
-                return super().scf(dm0, **kwargs)
+                energy = super().scf(dm0, **kwargs)
+            if self._descent and self._descent.at_saddle:
+                tell(self, _SADDLE, SaddlePoint)
+            return energy
         finally:
-            self._running, self._anderson, self._fock, self._hcore = False, None, None, None
+            self._running, self._anderson, self._descent = False, None, None
+            self.last_dm = self._fock = self._hcore = None
             give_back()
 
     kernel = lib.alias(scf, alias_name="kernel")
@@ -164,6 +186,13 @@ class TwoLevelSCF:
         self._anderson = self._anderson or cheap_scf(self)
         return self._anderson
 
+    @property
+    def descent(self) -> Descent:
+        """That of the run; from a density matrix that was handed over, saddle points are not left."""
+        if self._descent is None:
+            self._descent = Descent(self, self._anderson, follows=not self._handed_over)
+        return self._descent
+
     def give_up(self) -> None:
         """Plain DIIS for the rest of the run, judged as PySCF does."""
         self._anderson, self._unserved, self.energy_error = None, True, None
@@ -182,13 +211,23 @@ class TwoLevelSCF:
             return False
         if self._anderson is not None:
             with Attempts(self, "two-level SCF") as attempt:
-                self.energy_error = attempt("the change of the energy", lambda: energy_error(
-                    self._anderson.problem, envs["dm"], envs["fock"]))
+                self.energy_error = attempt("the change of the energy", lambda: self._energy_error(envs))
             if self.energy_error is not None:
                 logger.info(self, "two-level SCF: the energy is right to %.1e Eh", self.energy_error)
                 if self.energy_error < envs["conv_tol"]:
-                    return True
-        return abs(envs["e_tot"] - envs["last_hf_e"]) < envs["conv_tol"]
+                    return not self._leaves_saddle(envs)
+        return abs(envs["e_tot"] - envs["last_hf_e"]) < envs["conv_tol"] and not self._leaves_saddle(envs)
+
+    def _energy_error(self, envs):
+        if self.descent.active and (determinant := self.descent.determinant(envs)):
+            return energy_error_of_rotations(determinant, self.descent.spins(envs))
+        return energy_error(self._anderson.problem, envs["dm"], envs["fock"])
+
+    def _leaves_saddle(self, envs):
+        if self._anderson is None:
+            return False
+        with Attempts(self, "two-level SCF") as attempt, single_blas():
+            return bool(attempt("no look at the stability", lambda: self.descent.leaves(envs)))
 
     def post_kernel(self, envs):
         if self._running and envs["scf_conv"] and not envs["conv_check"]:
@@ -216,6 +255,11 @@ class TwoLevelSCF:
         if self._hcore is None:
             self._hcore = super().get_hcore(mol)
         return self._hcore
+
+    def get_fock(self, h1e=None, s1e=None, vhf=None, dm=None, *args, **kwargs):
+        """As the class below has it; DIIS is handed the density matrix of ROHF without its orbitals."""
+        self.last_dm = dm if self._running else None
+        return super().get_fock(h1e, s1e, vhf, dm, *args, **kwargs)
 
     def get_init_guess(self, mol=None, key="minao", **kwargs):
         """As the class below has it; while ``kernel`` runs, refined."""

@@ -182,16 +182,15 @@ def test_interruption_leaves_a_usable_object():
     assert mf.run().converged
 
 
-def test_work_is_bounded_where_nothing_converges():
-    """C2 in PBE has no converged solution with integer occupations here: neither scheme finds one."""
+def test_work_is_bounded_where_mixing_fails():
+    """C2 in PBE has filled orbitals above empty ones, which mixing cannot find."""
     mf = two_level(kohn_sham(molecule("C 0 0 0; C 0 0 1.2425")))
-    mf.verbose, mf.stdout, mf.max_cycle = 3, io.StringIO(), 20
+    mf.max_cycle = 20
     with listening() as times:
         mf.run()
-    assert not mf.converged
-    assert "gradient no longer falls" in mf.stdout.getvalue()
-    # Twice the refinement's limit, and that of a cycle until two in a row bring nothing; which it is hangs on rounding.
-    assert times.counts["cheap_iterations"] < 2 * 20 + 4 * 10
+    assert mf.converged and mf.cycles <= 4
+    # Twice the refinement's limit, and a few minimisations; which it is hangs on rounding.
+    assert times.counts["cheap_iterations"] < 2 * 20 + 4 * 20
 
 
 def test_a_diis_object_of_the_user_takes_precedence():
