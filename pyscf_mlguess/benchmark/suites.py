@@ -36,8 +36,8 @@ _CHOICES = ("minao", LEARNED, *_REFINED)
 _TWO_LEVEL = ("minao", LEARNED, *_BOTH)
 _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)
-_STATES = ("minao", "minao+refine", *_BOTH)
 # The learned guess refuses nearly all of these molecules.
+_STATES = ("minao", "minao+refine", "two-level:minao")
 _SOLVERS = ("minao", *SOLVERS, "two-level:minao")
 
 # Refined guesses come from the grid levels 0 and 1: where they are compared, the SCF's own grid is another one.
@@ -140,11 +140,19 @@ SUITES: dict[str, tuple[Part, ...]] = {
     "one-build": tuple(Part(name, replace(_STOP, xc=xc), ("minao", "one-build:minao", "one-build:ml"), atoms=14)
                        for xc in ("pbe", "b3lyp") for name in ("hard", "qm9_size", "ions", "radicals", "distorted")),
     "states": (
-        *(Part("broken_symmetry", replace(_STATE, xc=xc, unrestricted=True), _STATES) for xc in ("pbe", "b3lyp", "hf")),
+        *(Part("broken_symmetry", replace(_PBE, xc=xc, unrestricted=True), _STATES) for xc in ("pbe", "b3lyp", "hf")),
         # Open shells would be unrestricted here, too.
-        Part("broken_symmetry", _STATE, _STATES, singlets=True),
+        Part("broken_symmetry", _PBE, _STATES, singlets=True),
+        # PySCF's analysis of larger ones takes longer than all SCFs together.
+        Part("broken_symmetry", replace(_STATE, unrestricted=True), _STATES, atoms=6),
     ),
-    "difficult": tuple(Part(name, _STATE, _SOLVERS) for name in ("difficult", "atoms")),
+    "difficult": (
+        *(Part(name, _STATE, _SOLVERS) for name in ("difficult", "atoms")),
+        # PySCF's issues 1352 and 2553.
+        *(Part("nitric_oxide", replace(_STATE, xc="lda,vwn", basis="6-31g", density_fit=False, symmetry=symmetry),
+               _SOLVERS) for symmetry in (True, False)),
+        Part("trimethyltin", replace(_PBE, xc="b3lyp", basis="def2-tzvpd"), _SOLVERS),
+    ),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_COARSE_PBE, _COARSE_B3LYP)),
         *(Part(name, replace(_PBE, xc=xc), _MAIN) for name in (
