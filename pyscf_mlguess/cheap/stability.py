@@ -19,8 +19,11 @@ _DIFFERENCE = 2e-3
 _UNSTABLE = -1e-3
 # ... and known well enough below this one.
 _CLEARLY_UNSTABLE = -0.01
-_RESIDUAL, _LEAST_DENOMINATOR = 0.01, 0.1
-_STARTS, _MAX_PRODUCTS = 2, 20
+_RESIDUAL, _LEAST_DENOMINATOR = 3e-3, 0.1
+_MAX_PRODUCTS = 40
+# Davidson's method begins with so many rotations at most, of curvatures (of independent electrons, Eh) this close to
+# the lowest: fewer miss an instability of another symmetry (Co2, CoN).
+_STARTS, _NEAR = 8, 0.1
 # Lengths (radians) of first steps down.
 _STEPS = (0.1, 0.3, 0.6)
 
@@ -85,7 +88,8 @@ def lowest_curvature(objective: Objective, determinant: Determinant, fock: np.nd
 
 def _first(diagonal):
     """The rotations between the closest orbitals, and one of no symmetry at all, which finds what these cannot."""
-    trials = [np.eye(1, len(diagonal), k)[0] for k in np.argsort(diagonal)[:_STARTS]]
+    trials = [np.eye(1, len(diagonal), k)[0] for k in np.argsort(diagonal)[:_STARTS]
+              if diagonal[k] < diagonal.min() + _NEAR]
     signs = np.random.default_rng(0).choice([-1.0, 1.0], len(diagonal))
     mixed = signs / np.maximum(diagonal, _LEAST_DENOMINATOR) ** 2
     return [*trials, mixed / np.linalg.norm(mixed)]
