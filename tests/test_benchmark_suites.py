@@ -56,7 +56,9 @@ def test_the_convergence_suite_meets_all_kinds_of_occupations():
 
 def test_the_states_suite_meets_every_kind_of_exchange_with_and_without_spin_symmetry():
     chosen = list(batches("states"))
-    assert {b.set for b in chosen} == {"broken_symmetry"} and all(b.protocol.stability for b in chosen)
+    assert {b.set for b in chosen} == {"broken_symmetry"}
+    # PySCF's analysis of larger molecules takes longer than all their SCFs.
+    assert {max(len(m.symbols) for m in b.molecules) <= 6 for b in chosen if b.protocol.stability} == {True}
     assert {b.protocol.xc for b in chosen if b.protocol.unrestricted} == {"pbe", "b3lyp", "hf"}
     (restricted,) = (b for b in chosen if not b.protocol.unrestricted)
     assert restricted.protocol.xc == "pbe" and {m.multiplicity for m in restricted.molecules} == {1}
@@ -65,7 +67,8 @@ def test_the_states_suite_meets_every_kind_of_exchange_with_and_without_spin_sym
 
 def test_the_difficult_suite_compares_pyscfs_solvers():
     chosen = list(batches("difficult"))
-    assert [b.set for b in chosen] == ["difficult", "atoms"] and all(b.protocol.stability for b in chosen)
+    assert [b.set for b in chosen] == ["difficult", "atoms", "nitric_oxide", "nitric_oxide", "trimethyltin"]
+    assert all(b.protocol.stability for b in chosen[:-1])
     assert {b.guesses for b in chosen} == {
         ("minao", "solver:newton", "solver:level-shift", "solver:damping", "two-level:minao")}
 

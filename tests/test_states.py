@@ -5,7 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
-from pyscf import dft, gto, scf
+from pyscf import dft, gto, lib, scf
 
 from pyscf_mlguess import SaddlePoint, refine, two_level
 
@@ -35,12 +35,22 @@ def test_no_state_above_that_of_minao(atom, xc, spin, below):
 
 @pytest.mark.parametrize("atom, spin, energy", [("Fe", 4, -1263.225485), ("V", 3, -943.516921)])
 def test_atoms_that_diis_hardly_converges(atom, spin, energy):
-    """Energies of the lowest solutions that PySCF's newton and ours have found (def2-SVP, PBE)."""
+    """Energies of the lowest solutions found (def2-SVP, PBE); how the d shell lies on the grid makes 1e-5 Eh."""
     mf = two_level(kohn_sham(atom, spin=spin))
     mf.verbose, mf.stdout = 4, io.StringIO()
     mf.run()
-    assert mf.converged and mf.e_tot == pytest.approx(energy, abs=2e-6)
-    assert "minimised" in mf.stdout.getvalue()
+    assert mf.converged and mf.e_tot == pytest.approx(energy, abs=2e-5)
+    assert "region of" in mf.stdout.getvalue()
+
+
+@pytest.mark.parametrize("atom, xc", [("C 0 0 0; C 0 0 1.24", "b3lyp"), ("F 0 0 0; F 0 0 2.2", "pbe")])
+def test_rounding_does_not_decide(atom, xc):
+    """Whatever the number of threads, and whichever way a broken state is turned."""
+    energies = []
+    for threads in (1, 2, 2):
+        with lib.with_omp_threads(threads):
+            energies.append(two_level(kohn_sham(atom, xc=xc)).run().e_tot)
+    assert np.ptp(energies) < 1e-7
 
 
 def test_without_aufbau():

@@ -36,8 +36,8 @@ _CHOICES = ("minao", LEARNED, *_REFINED)
 _TWO_LEVEL = ("minao", LEARNED, *_BOTH)
 _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)
+_STATES = ("minao", "minao+refine", *_BOTH)
 # The learned guess refuses nearly all of these molecules.
-_STATES = ("minao", "minao+refine", "two-level:minao")
 _SOLVERS = ("minao", *SOLVERS, "two-level:minao")
 
 # Refined guesses come from the grid levels 0 and 1: where they are compared, the SCF's own grid is another one.
