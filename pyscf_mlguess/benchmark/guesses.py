@@ -143,7 +143,7 @@ def _is_key(source):
 def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
     """The density matrix that ``guess`` hands to ``mf``; RuntimeError if what it starts from is missing."""
     source = source_of(guess)
-    if source != guess and source.partition(":")[0] != "ml":
+    if source != guess and not _is_key(source):
         return refine(mf, initial_density(mf, source, start))
     family, _, argument = guess.partition(":")
     if family in _VARIANTS:
