@@ -32,9 +32,10 @@ def two_level(mf: hf.SCF, verify: bool = True) -> hf.SCF:
     """``mf`` as a two-level SCF, mostly done in two Fock builds; ``undo_two_level()`` is the way back.
 
     Its solution is one of ``mf``'s own equations.  Where these have several, it is a minimum and not a saddle point:
-    where gaps are small enough to raise a doubt, the stability is looked at and the energy followed down.  A density
-    matrix of the user's (``dm0``, a chkfile), a restricted object and ``init_guess_breaksym = 0`` keep their state; a
-    ``SaddlePoint`` warning says where that is a saddle point.  Where mixing Fock matrices fails, energies lead.
+    where gaps are small enough to raise a doubt, the stability is looked at and the energy followed down, within the
+    class of orbitals (a restricted object stays restricted) and with ``init_guess_breaksym = 0`` with alpha and beta
+    alike.  What the user hands over (``dm0``, a chkfile, a scanner's step) keeps its state; a ``SaddlePoint`` warning
+    says where that is a saddle point.  Where mixing Fock matrices fails, energies lead.
 
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object of PySCF, also with density fitting, symmetry, smearing, X2C,
         solvent or QM/MM.

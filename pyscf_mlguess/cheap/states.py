@@ -66,8 +66,8 @@ def lower_state(anderson: Anderson, best: Point, converged: bool) -> State | Non
         anderson.stable, problem.precise = found.stable, precise
         return None
     state = found.minimum.determinant.state
-    logger.info(problem.mf, "Initial guess: %s, in %d cheap Fock matrices",
-                f"{found.descents} saddle points left" if found.descents else "minimised", objective.evaluations)
+    logger.info(problem.mf, "Initial guess: %s, saddle points left: %d, in %d cheap Fock matrices",
+                "from the solution on" if converged else "minimised", found.descents, objective.evaluations)
     anderson.restart()
     anderson.fails, anderson.stable = not converged, found.stable
     anderson.start(state)
