@@ -43,13 +43,12 @@ class Objective:
 
 @dataclass
 class Minimum:
-    """Where a minimisation ended.  gradient: norm as PySCF has it, Eh.  moved: distance from the origin."""
+    """Where a minimisation ended.  fock: of every spin.  gradient: norm as PySCF has it, Eh."""
 
     determinant: Determinant
     energy: float
     fock: np.ndarray
     gradient: float
-    reached_border: bool = False
 
 
 def minimise(objective: Objective, start: Determinant, tolerance: float, max_evaluations: int,
@@ -94,7 +93,7 @@ def minimise(objective: Objective, start: Determinant, tolerance: float, max_eva
             pairs = [*pairs[1 - _HISTORY :], (step, change)]
         determinant, energy, fock = new, found, new_fock
         if at_border:
-            return Minimum(determinant, energy, fock, float(np.linalg.norm(new_gradient)) / 2, reached_border=True)
+            return Minimum(determinant, energy, fock, float(np.linalg.norm(new_gradient)) / 2)
 
 
 def _quasi_newton(gradient, curvature, pairs):
