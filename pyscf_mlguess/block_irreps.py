@@ -92,9 +92,25 @@ class BlockBasis:
 
     def uncouple(self, irreps: BlockIrreps) -> Blocks:
         """The inverse of ``couple``.  Raises ValueError for irreps or numbers of channels that are not this basis'."""
-        onsite = {element: self._uncouple(parts, element) for element, parts in irreps.onsite.items()}
-        between = {species: self._uncouple(parts, *species) for species, parts in irreps.pairs.items()}
+        onsite = {element: self.uncouple_items(parts, element) for element, parts in irreps.onsite.items()}
+        between = {species: self.uncouple_items(parts, *species) for species, parts in irreps.pairs.items()}
         return Blocks(irreps.sites, onsite, between)
+
+    def uncouple_items(self, irreps: Irreps, *elements: int) -> np.ndarray:
+        """The blocks (items, nao1, nao2) of one element's atoms or two elements' pairs, as ``uncouple``."""
+        self._check_channels(irreps, elements)
+        items = len(next(iter(irreps.values())))
+        block = np.zeros((items, self.nao(elements[0]), self.nao(elements[-1])))
+        used = dict.fromkeys(irreps, 0)
+        for coupled in self._products(*elements):
+            start = used[coupled.irrep]
+            used[coupled.irrep] += len(coupled.weights)
+            values = irreps[coupled.irrep][:, start : used[coupled.irrep]] * coupled.weights[:, None]
+            part = np.tensordot(values, coupled.tensor, axes=(2, 2))
+            block[:, coupled.rows[:, :, None], coupled.columns[:, None, :]] += part
+            if coupled.irrep.exchange:
+                block[:, coupled.columns[:, None, :], coupled.rows[:, :, None]] += coupled.irrep.exchange * part
+        return block
 
     def _shells(self, element: int) -> Shells:
         if element not in self.shells:
@@ -122,21 +138,6 @@ class BlockBasis:
             values = np.tensordot(part, coupled.tensor, axes=2) * coupled.weights[:, None]
             found.setdefault(coupled.irrep, []).append(values)
         return {irrep: np.concatenate(parts, axis=1) for irrep, parts in sorted(found.items())}
-
-    def _uncouple(self, irreps: Irreps, *elements: int) -> np.ndarray:
-        self._check_channels(irreps, elements)
-        items = len(next(iter(irreps.values())))
-        block = np.zeros((items, self.nao(elements[0]), self.nao(elements[-1])))
-        used = dict.fromkeys(irreps, 0)
-        for coupled in self._products(*elements):
-            start = used[coupled.irrep]
-            used[coupled.irrep] += len(coupled.weights)
-            values = irreps[coupled.irrep][:, start : used[coupled.irrep]] * coupled.weights[:, None]
-            part = np.tensordot(values, coupled.tensor, axes=(2, 2))
-            block[:, coupled.rows[:, :, None], coupled.columns[:, None, :]] += part
-            if coupled.irrep.exchange:
-                block[:, coupled.columns[:, None, :], coupled.rows[:, :, None]] += coupled.irrep.exchange * part
-        return block
 
     def _check_channels(self, irreps, elements):
         expected = {irrep: (len(table), 2 * irrep.l + 1) for irrep, table in self.channels(*elements).items()}

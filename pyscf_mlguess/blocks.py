@@ -7,6 +7,7 @@ one element, the atom with the lower index.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,12 +71,12 @@ class Blocks:
         functions, and atoms of one element with different basis sets.
         """
         sites = Sites.of(Structure.from_mol(mol), cutoff)
-        functions = _functions(sites, mol)
+        functions = functions_of_elements(sites, mol)
         _check_symmetric(matrix, mol.nao)
         onsite = {element: matrix[rows[:, :, None], rows[:, None, :]] for element, rows in functions.items()}
         between = {}
         for species in sites.species_pairs:
-            rows, columns = _functions_of_pairs(sites, functions, species)
+            rows, columns = functions_of_pairs(sites, functions, species)
             between[species] = matrix[rows[:, :, None], columns[:, None, :]]
         return cls(sites, onsite, between)
 
@@ -84,21 +85,21 @@ class Blocks:
 
         Raises ValueError when ``mol`` has other atoms, or another basis than that of the blocks.
         """
-        functions = _functions(self.sites, mol)
+        functions = functions_of_elements(self.sites, mol)
         matrix = np.zeros((mol.nao, mol.nao))
         for element, block in self.onsite.items():
             rows = functions[element]
             _check_shape(block, rows, rows, ELEMENTS[element])
             matrix[rows[:, :, None], rows[:, None, :]] = block
         for species, block in self.pairs.items():
-            rows, columns = _functions_of_pairs(self.sites, functions, species)
+            rows, columns = functions_of_pairs(self.sites, functions, species)
             _check_shape(block, rows, columns, "-".join(ELEMENTS[element] for element in species))
             matrix[rows[:, :, None], columns[:, None, :]] = block
             matrix[columns[:, :, None], rows[:, None, :]] = block.transpose(0, 2, 1)
         return matrix
 
 
-def _functions(sites: Sites, mol: gto.Mole) -> dict[int, np.ndarray]:
+def functions_of_elements(sites: Sites, mol: gto.Mole) -> dict[int, np.ndarray]:
     """Positions of the functions of every element's atoms in ``mol``, {element: (natm, nao)}."""
     if mol.cart:
         raise ValueError("blocks need spherical functions, the molecule has Cartesian ones; build it with cart=False")
@@ -118,7 +119,8 @@ def _functions(sites: Sites, mol: gto.Mole) -> dict[int, np.ndarray]:
     return functions
 
 
-def _functions_of_pairs(sites, functions, species):
+def functions_of_pairs(sites: Sites, functions: dict[int, np.ndarray], species: Species) -> Iterator[np.ndarray]:
+    """Positions of the functions of the first and of the second atoms of a species' pairs, each (npairs, nao)."""
     which = sites.species_pairs[species]
     return (functions[element][np.searchsorted(sites.atoms[element], atoms[which])]
             for element, atoms in zip(species, (sites.pairs.first, sites.pairs.second)))

@@ -31,9 +31,14 @@ class SemilocalPotential:
     notes: list[str] = field(default_factory=list)
 
     @classmethod
-    def of(cls, mf) -> "SemilocalPotential":
-        """The potential for a PySCF mean-field object; Hartree-Fock objects get the stand-in."""
+    def of(cls, mf, exchange_known: bool = False) -> "SemilocalPotential":
+        """The potential for a PySCF mean-field object; Hartree-Fock objects get the stand-in.
+
+        exchange_known: what exact exchange is more than its stand-in is known from elsewhere.
+        """
         numint = getattr(mf, "_numint", None)
+        if numint is None and exchange_known:
+            return cls(dft.numint.NumInt(), [(1.0, STAND_IN_EXCHANGE)])
         if numint is None:
             return cls(dft.numint.NumInt(), [(1.0, STAND_IN)], [f"Hartree-Fock exchange replaced by {STAND_IN_NAME}"])
         notes = ["non-local correlation left out"] if mf.do_nlc() else []
@@ -43,7 +48,8 @@ class SemilocalPotential:
         short_range = numint.rsh_and_hybrid_coeff(mf.xc, mf.mol.spin)[2]
         if not short_range:
             return cls(numint, [(1.0, mf.xc)], notes)
-        return cls(numint, [(1.0, mf.xc), (short_range, STAND_IN_EXCHANGE)], [*notes, exchange_note(short_range)])
+        notes += [] if exchange_known else [exchange_note(short_range)]
+        return cls(numint, [(1.0, mf.xc), (short_range, STAND_IN_EXCHANGE)], notes)
 
     def first_derivative(self, density: np.ndarray) -> np.ndarray:
         """d e_xc / d (rho, grad rho), shape (4, n), for ``density`` of shape (4, n) in atomic units."""

@@ -42,7 +42,7 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
         if checked:
             gate.check_prediction(model, structure, prediction)
         with stage("route"):
-            responses = model.responses if corrected and cheap is None else ()
+            responses = model.responses if corrected and cheap is None else None
             dm, report = routes.density_matrix(mf, prediction, responses, cheap)
         if checked:
             gate.check_report(report)

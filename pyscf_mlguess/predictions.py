@@ -9,6 +9,7 @@ import numpy as np
 from pyscf import gto
 
 from pyscf_mlguess.blocks import Blocks
+from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
 from pyscf_mlguess.shells import irrep_indices
 
 
@@ -62,6 +63,11 @@ class AuxiliaryDensity:
         return coefficients
 
     @classmethod
+    def free_atoms(cls, natm: int) -> "AuxiliaryDensity":
+        """That of atoms that do not see each other: no difference from them."""
+        return cls(AUXBASIS, [{} for _ in range(natm)], np.zeros(natm))
+
+    @classmethod
     def split(cls, auxbasis: str, coefficients: np.ndarray, auxmol: gto.Mole) -> "AuxiliaryDensity":
         """The inverse of ``assemble``."""
         blocks = [{l: coefficients[index] for l, index in atom.items()} for atom in irrep_indices(auxmol)]
@@ -106,7 +112,14 @@ class DensityBlocks(_MatrixBlocks):
 
 @dataclass(frozen=True)
 class FockBlocks(_MatrixBlocks):
-    """A Fock matrix in the reference basis as it is, not orthonormalised, in Eh."""
+    """What a Fock matrix differs by from that of an auxiliary density, both Loewdin-orthonormalised in the reference
+    basis: S^-1/2 dF S^-1/2, in Eh.  An element without blocks has no difference.
+
+    density: that density.  Its Fock matrix has a semilocal stand-in for exact exchange, the difference what exact
+    exchange is more.
+    """
+
+    density: AuxiliaryDensity
 
 
 def _not_finite(blocks: np.ndarray) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -13,17 +14,26 @@ from pyscf_mlguess.extras import how_to_install
 # Everything else is imported by the command that needs it, so that --help stays quick.
 
 
+_FAMILIES = {
+    "linear-density": "pyscf_mlguess.models.linear_density.training",
+    "pair-blocks": "pyscf_mlguess.models.pair_blocks.training",
+}
+
+
 def train(
     output: Annotated[Path, typer.Option(help="File of weights (safetensors) to write; the card goes beside it.")],
     labels: Annotated[Optional[list[Path]], typer.Argument(
         help="Files of labels (mlguess label). Default: those of the repository, in a clone.")] = None,
     cache: Annotated[Optional[Path], typer.Option(help="Folder for the metrics, kept between runs.")] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Parallel processes for metrics and residuals.")] = 2,
-    size: Annotated[str, typer.Option(help="Of the representation: small, medium or full.")] = "full",
+    family: Annotated[str, typer.Option(help=f"Of the model: {', '.join(_FAMILIES)}.")] = "linear-density",
+    target: Annotated[str, typer.Option(
+        help="Of pair-blocks, which want labels with orbitals: density-matrix, fock-matrix or exchange.")] = "exchange",
+    size: Annotated[str, typer.Option(help="Of linear-density's representation: small, medium or full.")] = "full",
     molecules: Annotated[Optional[int], typer.Option(
-        min=4, help="Train on so many molecules only; for learning curves.")] = None,
+        min=4, help="Train on so many molecules (pair-blocks: geometries) only; for learning curves.")] = None,
 ) -> None:
-    """Train the linear density model: some 10 GB of memory and two hours of two cores for the shipped one."""
+    """Train a model: some 10 GB of memory and two hours of two cores for the shipped linear density."""
     import logging
 
     from pyscf_mlguess.molecules.training_data import repository_labels
@@ -32,13 +42,16 @@ def train(
     with clear_errors():
         if output.suffix != ".safetensors":
             raise ValueError(f"--output must end in .safetensors, not {str(output)!r}")
+        if family not in _FAMILIES:
+            raise ValueError(f"unknown family {family!r}; there are {', '.join(_FAMILIES)}")
         cache = cache or cache_folder() / "metrics"
         typer.echo(f"metrics are kept in {cache}")
         try:
-            from pyscf_mlguess.models.linear_density.training import train as run
+            run = import_module(_FAMILIES[family]).train
         except ModuleNotFoundError as error:
             raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
-        path = run(labels or repository_labels(), output, cache, jobs, size, molecules)
+        choice = {"size": size} if family == "linear-density" else {"target": target.replace("-", " ")}
+        path = run(labels or repository_labels(), output, cache, jobs=jobs, molecules=molecules, **choice)
     typer.echo(f"wrote {path}")
 
 

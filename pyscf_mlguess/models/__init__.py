@@ -20,6 +20,8 @@ CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 FAMILIES = {
     "linear-density": Family("pyscf_mlguess.models.linear_density", format=4, oldest=3,
                              fields=frozenset({"auxbasis", "settings"})),
+    "pair-blocks": Family("pyscf_mlguess.models.pair_blocks", format=1, oldest=1,
+                          fields=frozenset({"basis", "settings", "density"})),
 }
 # What families were called in older formats.
 _FORMER_NAMES = {"linear-ace": "linear-density"}

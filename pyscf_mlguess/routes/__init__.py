@@ -23,11 +23,12 @@ ROUTES = {
 }
 
 
-def density_matrix(mf: hf.SCF, prediction: Prediction, responses: Sequence[Response] = (),
+def density_matrix(mf: hf.SCF, prediction: Prediction, responses: Sequence[Response] | None = None,
                    cheap: CheapProblem | None = None) -> tuple[np.ndarray, Report]:
     """(density matrix, report) of any prediction; the matrix has the shape that the SCF class wants.
 
-    responses: what the model has learned about the answers to its own predictions, for routes that ask for them.
+    responses: what the model has learned about the answers to its own predictions, for routes that ask for them;
+        None: the prediction is not to be corrected at all.
     cheap: the cheap problem that will refine the guess, whose integrals a route may use.
     Raises Refusal for a prediction that does not fit this version's routes.
     """

@@ -70,12 +70,14 @@ class DensityReport(Report):
                 f"in negative density {self.negative_electrons:.4f}, frontier gap {self.frontier_gap:.4f} Eh")
 
 
-def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence[Response] = (),
-                   cheap: CheapProblem | None = None) -> tuple[np.ndarray, DensityReport]:
+def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence[Response] | None = None,
+                   cheap: CheapProblem | None = None,
+                   difference: np.ndarray | None = None) -> tuple[np.ndarray, DensityReport]:
     """Density matrix of a predicted density, (nao, nao) or (2, nao, nao) as the SCF class has it, and its report.
 
     responses: correct the density one after the other, each from the density that the Fock matrix before gives back.
     cheap: the cheap problem that is to refine the guess: its integrals serve, and a grid that is coarser than its own.
+    difference: (nao, nao) of the Fock matrix from that of the density, which then holds all of exact exchange.
     Raises Refusal for a prediction in another auxiliary basis.
     """
     if prediction.auxbasis != AUXBASIS:
@@ -86,11 +88,12 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
     coefficients = free_atom_coefficients(auxmol) + prediction.assemble(auxmol)
     report = DensityReport(natm=auxmol.natm, closed_shell=mol.spin == 0,
                            electrons_missing=mol.nelectron - float(function_integrals(auxmol) @ coefficients))
-    route = DensityRoute(mf, auxmol, hold=bool(responses)) if cheap is None else DensityRoute.through(cheap)
+    route = (DensityRoute(mf, auxmol, hold=bool(responses), difference=difference) if cheap is None
+             else DensityRoute.through(cheap, difference))
     if route.fitting.auxmol is not auxmol:
         coefficients = refit(coefficients, auxmol, route.fitting.auxmol, route.fitting.metric)
     coefficients = route.fitting.restore_electron_count(coefficients, mol.nelectron)
-    for response in responses:
+    for response in responses or ():
         correction = route.correction(coefficients, response)
         if correction is None:
             report.notes.append("density not corrected, its Fock matrix gives back another one altogether")
@@ -106,20 +109,23 @@ class DensityRoute:
     """From auxiliary coefficients to orbitals, for one SCF object.
 
     auxmol: their functions (default: those of predictions).  grid: as for ``AuxiliaryFock``.  hold: keep integrals
-    from one density to the next, as far as ``mf.max_memory`` allows.
+    from one density to the next, as far as ``mf.max_memory`` allows.  difference: as for ``density_matrix``.
     """
 
-    def __init__(self, mf: hf.SCF, auxmol=None, grid=GRID_LEVEL, hold: bool = False):
-        self.potential, self._scf = SemilocalPotential.of(mf), ScfCopy(mf)
+    def __init__(self, mf: hf.SCF, auxmol=None, grid=GRID_LEVEL, hold: bool = False,
+                 difference: np.ndarray | None = None):
+        self.potential, self._scf = SemilocalPotential.of(mf, difference is not None), ScfCopy(mf)
+        self._difference = 0.0 if difference is None else difference
         hold_mb = max(0.0, mf.max_memory - lib.current_memory()[0]) * _INTEGRAL_SHARE if hold else 0.0
         self.fitting = DensityFitting.of(mf, auxmol, not LevelOfTheory.of(mf).is_semilocal, hold_mb)
         self._fock = AuxiliaryFock(self.fitting, self.potential, grid)
 
     @classmethod
-    def through(cls, cheap: CheapProblem) -> "DensityRoute":
+    def through(cls, cheap: CheapProblem, difference: np.ndarray | None = None) -> "DensityRoute":
         """With the integrals, and in the auxiliary functions, of a cheap problem."""
         self = cls.__new__(cls)
-        self.potential, self._scf = SemilocalPotential.of(cheap.mf), cheap.scf
+        self.potential, self._scf = SemilocalPotential.of(cheap.mf, difference is not None), cheap.scf
+        self._difference = 0.0 if difference is None else difference
         self.fitting = cheap.fitting
         self._fock = AuxiliaryFock(self.fitting, self.potential, START_GRID)
         return self
@@ -127,7 +133,8 @@ class DensityRoute:
     def occupied(self, coefficients: np.ndarray, break_spin_symmetry: bool = True) -> tuple[Occupied, float]:
         """The occupied orbitals of the density's Fock matrix, and its electrons in regions of negative density."""
         matrix, negative = self._fock.matrix(coefficients)
-        return occupy(self._scf, self._scf.hcore + matrix, break_spin_symmetry), negative
+        fock = self._scf.hcore + matrix + self._difference
+        return occupy(self._scf, fock, break_spin_symmetry), negative
 
     def output_density(self, coefficients: np.ndarray) -> np.ndarray:
         """The fitted density (naux,) of the orbitals that the Fock matrix of ``coefficients`` gives."""

@@ -19,6 +19,7 @@ from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
 from pyscf_mlguess.routes.projection import Reference, electrons_by_orbital, occupy_space
 from pyscf_mlguess.routes.report import Report
 from pyscf_mlguess.scf_copy import ScfCopy
+from pyscf_mlguess.stages import count
 
 # Part of the way from a converged density matrix to minao's, a guess has lost its lead over minao where more than 0.5
 # to 1 electrons are moved on an atom and the gap is below 0.8 to 0.65 (acetic anhydride, PBE/def2-SVP); random noise
@@ -65,13 +66,15 @@ class DensityMatrixReport(Report):
                 f"{np.max(self.electrons_moved):.4f}, gap of natural occupations {self.occupation_gap:.4f}")
 
 
-def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Response] = (),
+def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Response] | None = None,
                    cheap: CheapProblem | None = None) -> tuple[np.ndarray, DensityMatrixReport]:
     """Density matrix of a predicted one, (nao, nao) or (2, nao, nao) as the SCF class has it, and its report.
 
     The natural orbitals of the largest occupations are filled, which is the nearest determinant (the retraction onto
     the Grassmann manifold).  In another basis than the reference they are projected.
-    responses: belong to fitted densities and are not asked.  cheap: its core Hamiltonian and overlap serve.
+    responses: None takes the natural orbitals as they are.  Otherwise one Fock matrix of the cheap problem, with the
+    density's own Coulomb, exchange and correlation, corrects them, unless ``cheap`` is there and will.  What a model
+    has learned about fitted densities is not asked.
     Raises Refusal as ``Reference``.
     """
     scf = ScfCopy(mf) if cheap is None else cheap.scf
@@ -84,7 +87,18 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
     orbitals = reference.project(orbitals)
     occupied = occupy_space(scf, orbitals, electrons, _order(scf, orbitals, electrons))
     report.notes += occupied.notes
-    return occupied.dm, report
+    if responses is None or cheap is not None:
+        return occupied.dm, report
+    return corrected(CheapProblem(mf), occupied.dm), report
+
+
+def corrected(cheap: CheapProblem, dm: np.ndarray) -> np.ndarray:
+    """The density matrix that the cheap problem's Fock matrix of ``dm`` gives, of the same shape."""
+    state = cheap.state_of(dm)
+    fock = cheap.fock(state)
+    count("cheap_iterations", 1)
+    spins = fock if cheap.restricted_open else None
+    return np.asarray(cheap.state(cheap.effective(fock, state), spins).dm)
 
 
 def natural_orbitals(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,11 +30,14 @@ class Reference:
     it.  same: whether the user's functions are these, in the same order.
     """
 
-    def __init__(self, scf: ScfCopy, prediction: DensityBlocks | FockBlocks):
-        """Raises Refusal for a prediction without blocks for some element, and as ``reference_molecule``."""
+    def __init__(self, scf: ScfCopy, prediction: DensityBlocks | FockBlocks, complete: bool = True):
+        """complete: raise Refusal for a prediction without blocks for some element.
+
+        Raises Refusal as ``reference_molecule``, too.
+        """
         known = prediction.blocks.onsite.keys()
         unknown = [ELEMENTS[element] for element in prediction.blocks.sites.atoms if element not in known]
-        if unknown:
+        if unknown and complete:
             # A free atom in its place has no bonds, and its open shell no natural occupations to choose orbitals by.
             raise Refusal(f"the model has no blocks for {', '.join(unknown)}, and part of a matrix has no orbitals")
         self.mol = reference_molecule(scf.mf.mol, prediction.basis)
@@ -67,14 +70,6 @@ class Reference:
             raise Refusal(f"the basis of the molecule holds {held.min():.2f} of an occupied orbital that the model "
                           f"predicts in {self.mol.basis} (limit {LEAST_HELD})")
         return orthogonal @ left @ right
-
-    def lift(self, orbitals: np.ndarray, energies: np.ndarray) -> np.ndarray:
-        """A Fock matrix of these orbitals (nref, n) in the user's basis, (nao, nao) Eh.
-
-        What the reference basis cannot describe comes out as high as its highest orbital.
-        """
-        overlap = self.cross @ orbitals
-        return (overlap * (energies - energies.max())) @ overlap.T
 
 
 def reference_molecule(mol: gto.Mole, basis: str) -> gto.Mole:

@@ -38,10 +38,13 @@ def _rounded(contraction):
 _CONSTANT = 1e-6
 
 
-def principal_components(features: np.ndarray, keep: int) -> Contraction:
-    """Leading components of (natm, n, 2l+1) features, scaled so that their total variance is 1."""
+def principal_components(features: np.ndarray, keep: int, centred: bool = True) -> Contraction:
+    """Leading components of (natm, n, 2l+1) features, scaled so that their total variance is 1.
+
+    centred: of invariants, take the mean away.
+    """
     natm, n, components = features.shape
-    mean = features[:, :, 0].mean(axis=0) if components == 1 else np.zeros(n)
+    mean = features[:, :, 0].mean(axis=0) if components == 1 and centred else np.zeros(n)
     flat = (features - mean[:, None]).transpose(0, 2, 1).reshape(-1, n)
     variance, vectors = np.linalg.eigh(flat.T @ flat / natm)
     order = np.argsort(variance)[::-1][:keep]

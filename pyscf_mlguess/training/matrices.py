@@ -1,0 +1,155 @@
+"""From a label's orbitals to what models of matrices are trained on.
+
+All matrices are those of the reference basis, Loewdin-orthonormalised.  An error of a density matrix costs, to second
+order, the energy sum_ia (e_a - e_i) d_ia^2, one of a Fock matrix that of the density matrix that it gives,
+sum_ia d_ia^2 / (e_a - e_i): these are the metrics, with a share of the plain norm, which holds what they are blind to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import scipy.linalg
+from pyscf import dft, lib, scf
+from scipy import sparse
+from tqdm import tqdm
+
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
+from pyscf_mlguess.functional import SemilocalPotential
+from pyscf_mlguess.molecules.label import Label, molecule_of
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
+from pyscf_mlguess.training.solver import Problem
+from pyscf_mlguess.training.targets import BASE, GAP_FLOOR
+
+HARTREE_FOCK = "hf/def2-svp"
+# What stands in for exact exchange in the density route.
+_STAND_IN = "pbe,"
+# PySCF's level of the grid.
+_GRID_LEVEL = 0
+# Memory for integrals of one molecule.
+_HOLD_MB = 1000.0
+# Of a metric: the share of the plain norm.
+PLAIN_SHARE = 0.1
+# 1/bohr: range separations at which long-range exchange is learned.
+OMEGAS = (0.2,)
+
+
+def matrices_of(label: Label) -> dict[str, np.ndarray]:
+    """The matrices of a label that has orbitals at ``BASE`` and ``HARTREE_FOCK``, (nao, nao) float32 each.
+
+    density, density_hf: S^1/2 D S^1/2.  fock, fock_hf: of both levels, relative to the Fock matrix of free atoms,
+        which has Hartree-Fock's exchange from a semilocal functional.
+    exchange, exchange_hf: -K/2 - V_x of either density matrix.  long_range_0.2 ...: -K/2 of Hartree-Fock's at a range
+    separation.  orbitals, energies: of the Fock matrix of the density at ``BASE``.
+    """
+    mol = molecule_of(label).mol(BASE.basis)
+    values, vectors = scipy.linalg.eigh(mol.intor_symmetric("int1e_ovlp"))
+    root, inverse = (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
+    fitting = DensityFitting(mol, hold_mb=_HOLD_MB)
+    mf = scf.RHF(mol).density_fit()
+    whole = AuxiliaryFock(fitting, SemilocalPotential.of(dft.RKS(mol, xc=BASE.xc)), _GRID_LEVEL)
+    stand_in = AuxiliaryFock(fitting, SemilocalPotential(dft.numint.NumInt(), [(1.0, _STAND_IN)]), _GRID_LEVEL)
+    free = free_atom_coefficients(fitting.auxmol)
+    start, start_exchange = whole.matrix(free)[0], stand_in.matrix(free)[0]
+    found, exact = {}, {}
+    for level, suffix in ((str(BASE), ""), (HARTREE_FOCK, "_hf")):
+        orbitals = label.orbitals[level].astype(float)
+        dm = lib.tag_array(2 * orbitals @ orbitals.T, mo_coeff=orbitals, mo_occ=np.full(orbitals.shape[1], 2.0))
+        coefficients = fitting.fit(dm)
+        exact[suffix] = -0.5 * mf.get_k(mol, dm)
+        coulomb = fitting.contract(coefficients)
+        found["density" + suffix] = root @ dm @ root
+        found["exchange" + suffix] = exact[suffix] + coulomb - stand_in.matrix(coefficients)[0]
+        found["fock" + suffix] = (coulomb + exact[suffix] - start_exchange if suffix
+                                  else whole.matrix(coefficients)[0] - start)
+    for omega in OMEGAS:
+        found[f"long_range_{omega}"] = -0.5 * mf.get_k(mol, dm, omega=omega)
+    found = {name: matrix if name.startswith("density") else inverse @ matrix @ inverse
+             for name, matrix in found.items()}
+    fock = inverse @ (mf.get_hcore() + start) @ inverse + found["fock"]
+    found["energies"], found["orbitals"] = scipy.linalg.eigh(fock)
+    return {name: matrix.astype(np.float32) for name, matrix in found.items()}
+
+
+def prepare_matrices(labels: list[Label], cache: str | Path, jobs: int = 2, progress: bool = True) -> None:
+    """Write the matrices of every label that the folder ``cache`` does not hold yet, one file each.
+
+    May be killed at any time and started again: a file appears complete or not at all.
+    """
+    Path(cache).mkdir(parents=True, exist_ok=True)
+    missing = [label for label in labels if not matrices_path(cache, label).exists()]
+    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
+        done = joblib.Parallel(return_as="generator_unordered")(
+            joblib.delayed(_write)(label, matrices_path(cache, label)) for label in missing)
+        for _ in tqdm(done, total=len(missing), desc="matrices", unit="mol", disable=not progress):
+            pass
+
+
+def matrices_path(cache: str | Path, label: Label) -> Path:
+    """Where ``prepare_matrices`` puts those of a label: under a name that follows from geometry and orbitals."""
+    parts = label.numbers.astype(np.int16), label.positions, *(label.orbitals[k] for k in (str(BASE), HARTREE_FOCK))
+    content = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+    return Path(cache) / f"{hashlib.sha256(content).hexdigest()[:16]}.npz"
+
+
+def _write(label, path):
+    found = matrices_of(label)
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    with open(unfinished, "wb") as file:
+        np.savez(file, **found)
+    os.replace(unfinished, path)
+
+
+@dataclass
+class MatrixMetric:
+    """The metric of one molecule, acting on its irreps: ``metric @ irreps``.
+
+    assembly: (nao^2, irreps), irreps to the matrix.  occupied, virtual: (nao, n) orbitals.  weights: (nocc, nvir) of
+    the squares of an error between them.  plain: weight of the squares of all elements.
+    """
+
+    assembly: sparse.csr_matrix
+    occupied: np.ndarray
+    virtual: np.ndarray
+    weights: np.ndarray
+    plain: float = 0.0
+
+    @classmethod
+    def of(cls, assembly, orbitals: np.ndarray, energies: np.ndarray, nocc: int, of_density: bool) -> "MatrixMetric":
+        gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
+        return cls(assembly, orbitals[:, :nocc], orbitals[:, nocc:], gaps if of_density else 1 / gaps)
+
+    def scaled(self, target: np.ndarray) -> "MatrixMetric":
+        """In which ``target`` (irreps) has the loss 1 + ``PLAIN_SHARE``."""
+        loss = float(target @ (self @ target))
+        self.plain = PLAIN_SHARE / float(np.sum((self.assembly @ target) ** 2))
+        self.weights = (self.weights / loss).astype(np.float32)
+        return self
+
+    def __matmul__(self, irreps: np.ndarray) -> np.ndarray:
+        nao = len(self.occupied)
+        matrix = (self.assembly @ irreps).reshape(nao, nao)
+        between = self.weights * (self.occupied.T @ matrix @ self.virtual)
+        gradient = self.occupied @ between @ self.virtual.T + self.plain * matrix
+        return self.assembly.T @ gradient.ravel()
+
+
+class BlockProblem(Problem):
+    """Least squares for the irreps of blocks; metrics are ``MatrixMetric``."""
+
+    def mean_blocks(self):
+        """Estimated from one random vector: independent signs average to the diagonal blocks."""
+        signs = np.random.default_rng(2).choice(np.float32([-1, 1]), len(self.target))
+        image, blocks = self.apply_metric(signs), {}
+        for key, index in self.design.indices.items():
+            own, answer = (vector[index].reshape(-1, index.shape[2]).astype(float) for vector in (signs, image))
+            product = own.T @ answer / len(own)
+            # Off the diagonal the estimate is too noisy to be of use in few items.
+            blocks[key] = np.diag(np.maximum(product.diagonal(), 0.0))
+        return blocks
