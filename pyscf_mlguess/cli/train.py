@@ -29,7 +29,7 @@ def train(
     family: Annotated[str, typer.Option(help=f"Of the model: {', '.join(_FAMILIES)}.")] = "linear-density",
     target: Annotated[str, typer.Option(
         help="Of pair-blocks, which want labels with orbitals: density-matrix, fock-matrix or exchange.")] = "exchange",
-    size: Annotated[str, typer.Option(help="Of linear-density's representation: small, medium or full.")] = "full",
+    size: Annotated[str, typer.Option(help="Of the representation: small, medium or full.")] = "full",
     molecules: Annotated[Optional[int], typer.Option(
         min=4, help="Train on so many molecules (pair-blocks: geometries) only; for learning curves.")] = None,
 ) -> None:
@@ -50,8 +50,8 @@ def train(
             run = import_module(_FAMILIES[family]).train
         except ModuleNotFoundError as error:
             raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
-        choice = {"size": size} if family == "linear-density" else {"target": target.replace("-", " ")}
-        path = run(labels or repository_labels(), output, cache, jobs=jobs, molecules=molecules, **choice)
+        choice = {"target": target.replace("-", " ")} if family == "pair-blocks" else {}
+        path = run(labels or repository_labels(), output, cache, jobs=jobs, size=size, molecules=molecules, **choice)
     typer.echo(f"wrote {path}")
 
 

@@ -21,7 +21,7 @@ FAMILIES = {
     "linear-density": Family("pyscf_mlguess.models.linear_density", format=4, oldest=3,
                              fields=frozenset({"auxbasis", "settings"})),
     "pair-blocks": Family("pyscf_mlguess.models.pair_blocks", format=1, oldest=1,
-                          fields=frozenset({"basis", "settings", "density"})),
+                          fields=frozenset({"basis", "block_elements", "settings", "density"})),
 }
 # What families were called in older formats.
 _FORMER_NAMES = {"linear-ace": "linear-density"}

@@ -1,4 +1,4 @@
-"""The Fock route: what a Fock matrix differs by from that of a density, carried into the user's basis and added there."""
+"""The Fock route: a density's Fock matrix, and a difference from it, carried into the user's basis and added there."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from collections import Counter
@@ -22,7 +21,7 @@ from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, LinearDensit
 from pyscf_mlguess.molecules.label import merge
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
-from pyscf_mlguess.molecules.split import split_of
+from pyscf_mlguess.molecules.split import split_of, subset
 from pyscf_mlguess.training.dataset import load_targets, make_problem, structures_of
 from pyscf_mlguess.training.responses import learn_responses
 from pyscf_mlguess.training.solver import geometric_mean, solve
@@ -89,7 +88,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     split = {label.smiles: split_of(label.smiles) for label in known}
     chosen = {part: [label for label in known if split[label.smiles] == part] for part in ("train", "validation")}
     if molecules:
-        kept = _subset({label.smiles for label in chosen["train"]}, molecules)
+        kept = subset({label.smiles for label in chosen["train"]}, molecules)
         chosen["train"] = [label for label in chosen["train"] if label.smiles in kept]
     for part, fewest in (("train", _FEWEST), ("validation", 1)):
         if len({label.smiles for label in chosen[part]}) < fewest:
@@ -101,7 +100,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     training, validation = (load_targets(cache, part, progress) for part in chosen.values())
     elements, left_out = _learned_elements(training, SIZES[size][0])
     smiles = {target.label.smiles for target in training}
-    unseen = _subset(smiles, min(UNSEEN, len(smiles) // 4))
+    unseen = subset(smiles, min(UNSEEN, len(smiles) // 4))
     seen = [target for target in training if target.label.smiles not in unseen]
     first, ridge = _first_model(seen, validation, size, elements, progress)
     held = [index for index, target in enumerate(training) if target.label.smiles in unseen]
@@ -152,11 +151,6 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     # Validation molecules chose the ridge: a benchmark must not use them either.
     return save_model(_model(fit, card, training, responses), output,
                       [molecule_key(t.label.smiles) for t in training + validation])
-
-
-def _subset(smiles, count):
-    """``count`` of the molecules, picked by a hash: what a smaller count takes, a larger one takes, too."""
-    return set(sorted(smiles, key=lambda text: hashlib.sha256(text.encode()).digest())[:count])
 
 
 def _learned_elements(training, settings):

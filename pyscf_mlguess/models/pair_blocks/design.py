@@ -26,8 +26,6 @@ from pyscf_mlguess.training.solver import Design
 
 # Pairs, and atoms, from which leading components are found; pairs whose features are made at once.
 _SAMPLE, _CHUNK = 1500, 500
-# Leading components that the solver sees: of atoms with one, two, more neighbours; of pairs with the bond, both atoms.
-ATOM_KEEP, PAIR_KEEP = (60, 120, 80), (80, 100)
 # Pairs, atoms that are fewer than this in training are not learned.
 FEWEST = 30
 
@@ -169,8 +167,13 @@ class Sources:
         return tuple(map(np.concatenate, (first, second, vectors, charge)))
 
 
-def fit_features(sources: Sources, basis: BlockBasis, progress: bool = True) -> Features:
-    """Leading components of everything, from samples of the structures' atoms and pairs."""
+def fit_features(sources: Sources, basis: BlockBasis, atom_keep: tuple[int, ...], pair_keep: tuple[int, ...],
+                 progress: bool = True) -> Features:
+    """Leading components of everything, from samples of the structures' atoms and pairs.
+
+    atom_keep, pair_keep: those that the solver sees, of atoms with one, two, more neighbours; of pairs with the bond
+    and with both atoms.
+    """
     random, features = np.random.default_rng(1), Features(sources.settings)
     species = sorted({species for sites in sources.sites for species in sites.species_pairs})
     for element in sorted(basis.shells):
@@ -185,7 +188,7 @@ def fit_features(sources: Sources, basis: BlockBasis, progress: bool = True) -> 
         features.atoms[element] = atom
         parts = site_parts(atom, own[0], sources.charges[sources.numbers == element][own[1]])
         for irrep in basis.channels(element):
-            features.contractions[(element,), irrep] = _compressed(parts[irrep.l, irrep.parity], ATOM_KEEP,
+            features.contractions[(element,), irrep] = _compressed(parts[irrep.l, irrep.parity], atom_keep,
                                                                    centred=irrep[:2] == (0, 1))
     coupled = {z: atom.coupled(sources.of(z)) for z, atom in features.atoms.items()}
     for pair in tqdm(species, desc="leading features of pairs", disable=not progress):
@@ -208,7 +211,7 @@ def fit_features(sources: Sources, basis: BlockBasis, progress: bool = True) -> 
             parts = made.parts(one, other, vectors[sample], charge[sample], exchange)
             for irrep in basis.channels(*pair):
                 if irrep.exchange == exchange:
-                    features.contractions[pair, irrep] = _compressed(parts[irrep.l, irrep.parity], PAIR_KEEP)
+                    features.contractions[pair, irrep] = _compressed(parts[irrep.l, irrep.parity], pair_keep)
     return features
 
 

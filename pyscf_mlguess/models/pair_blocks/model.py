@@ -85,8 +85,8 @@ class PairBlocks:
 
     @cached_property
     def basis(self) -> BlockBasis:
-        """The reference basis of the model's elements."""
-        return BlockBasis.of(self.card["elements"], self.card["basis"])
+        """The reference basis of the elements that have blocks."""
+        return BlockBasis.of(self.card["block_elements"], self.card["basis"])
 
     def predict(self, structure: Structure, level: LevelOfTheory = LevelOfTheory()) -> Prediction:
         """As the card's target says; exchange for a functional without any is the density alone."""
@@ -102,6 +102,7 @@ class PairBlocks:
             if target == FOCK_MATRIX:
                 density = AuxiliaryDensity.free_atoms(len(structure))
         irreps, novelty = self._irreps(structure, mixed)
+        novelty = novelty if density is None else np.maximum(novelty, density.novelty)
         blocks = self.basis.uncouple(irreps)
         if target == DENSITY_MATRIX:
             return DensityBlocks(self.card["basis"], blocks, novelty)
@@ -189,9 +190,9 @@ class PairBlocks:
 
     @classmethod
     def from_tensors(cls, card: dict, tensors: dict[str, np.ndarray]) -> "PairBlocks":
-        """The inverse of ``tensors``; raises KeyError when one is missing, and what loading the density's model does."""
+        """The inverse of ``tensors``; raises KeyError when one is missing, and what loading the density raises."""
         settings = PairSettings(**{key: tuple(v) if isinstance(v, list) else v for key, v in card["settings"].items()})
-        atoms = {element: AtomFeatures(settings) for element in card["elements"]}
+        atoms = {element: AtomFeatures(settings) for element in card["block_elements"]}
         pairs, extents, weights = {}, {}, {}
         for element, own in atoms.items():
             for kind in ("singles", "doubles"):

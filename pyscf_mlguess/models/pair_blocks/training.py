@@ -11,7 +11,7 @@ import numpy as np
 
 from pyscf_mlguess.block_irreps import BlockBasis
 from pyscf_mlguess.blocks import Blocks
-from pyscf_mlguess.models import FAMILIES, save_model
+from pyscf_mlguess.models import FAMILIES, load_model, save_model
 from pyscf_mlguess.models.pair_blocks.design import FEWEST, Layout, Sources, fit_features, fold, make_design
 from pyscf_mlguess.models.pair_blocks.features import PairSettings, invariants
 from pyscf_mlguess.models.pair_blocks.model import (
@@ -26,7 +26,7 @@ from pyscf_mlguess.models.pair_blocks.model import (
 from pyscf_mlguess.molecules.label import merge, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
-from pyscf_mlguess.molecules.split import split_of
+from pyscf_mlguess.molecules.split import split_of, subset
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.matrices import (
     HARTREE_FOCK,
@@ -48,32 +48,48 @@ AXES = {
     EXCHANGE: {"base": ("exchange", ""), "exact_exchange": ("exchange_hf", "exchange")}
     | {f"long_range_{omega}": (f"long_range_{omega}", "") for omega in OMEGAS},
 }
-RIDGES = (3e-4, 3e-3)
+RIDGES = (1e-4, 1e-3)
+# Sizes of the representation: settings, and the leading components that the solver sees.
+SIZES = {
+    "small": (PairSettings(radial=6, bond_radial=4, products=(6, 4, 3, 2, 2), singles=(4, 3, 2, 2, 1),
+                           doubles=(2, 2, 1, 1, 1), bonds=(4, 3, 2, 2, 1), others=(3, 3, 2, 1, 1), invariants=4),
+              (30, 60, 40), (40, 40)),
+    "medium": (PairSettings(radial=7, bond_radial=4, products=(8, 6, 4, 3, 3), singles=(6, 4, 3, 3, 2),
+                            doubles=(4, 3, 2, 1, 1), bonds=(7, 5, 4, 3, 2), others=(4, 4, 3, 2, 1), invariants=6),
+               (50, 90, 60), (60, 70)),
+    "full": (PairSettings(), (60, 120, 80), (80, 100)),
+}
 ITERATIONS = 40
 
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
-          molecules: int | None = None, settings: PairSettings = PairSettings(), density: str = "linear-ace-3",
+          molecules: int | None = None, size: str = "full", density: str = "linear-ace-3",
           axes: Iterable[str] | None = None, progress: bool = True) -> Path:
     """Train a model of matrices on label files with orbitals; write weights and card.
 
-    target: what ``PairBlocks`` says.  cache: folder for the matrices, reused and resumed.  molecules: geometries to
-    train on.  density: the model whose density goes with the target "exchange".  axes: those of ``AXES`` to be learned.
+    target: what ``PairBlocks`` says.  cache: folder for the matrices, reused and resumed.  molecules: train on so many
+    only; smaller subsets are parts of larger ones.  size: one of ``SIZES``.  density: the model whose density goes with
+    the target "exchange".  axes: those of ``AXES`` to be learned (default: all).
 
     Molecules whose SMILES fall into the validation or test split (``split_of``) are not trained on; the former choose
     the ridge.  Returns the path of the ``.safetensors``.  Raises ValueError for an unknown target and for labels
     without orbitals.
     """
-    if target not in AXES:
-        raise ValueError(f"unknown target {target!r}; there are {', '.join(AXES)}")
+    for kind, name, known in (("target", target, AXES), ("size", size, SIZES)):
+        if name not in known:
+            raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
+    settings, *keep = SIZES[size]
     wanted = (str(BASE), HARTREE_FOCK)
-    known = [label for label in merge(*(read_labels(path) for path in labels)) if set(wanted) <= label.orbitals.keys()]
-    parts = {part: [label for label in known if split_of(label.smiles) == part] for part in ("train", "validation")}
+    labelled = merge(*(read_labels(path) for path in labels))
+    labelled = [label for label in labelled if set(wanted) <= label.orbitals.keys()]
+    parts = {part: [label for label in labelled if split_of(label.smiles) == part] for part in ("train", "validation")}
     if molecules:
-        parts["train"] = parts["train"][:molecules]
+        kept = subset({label.smiles for label in parts["train"]}, molecules)
+        parts["train"] = [label for label in parts["train"] if label.smiles in kept]
     if not all(parts.values()):
-        raise ValueError(f"{len(known)} labels have orbitals at {' and '.join(wanted)}, {len(parts['train'])} of them "
-                         "to train on; make more with mlguess label --orbitals")
+        raise ValueError(f"{len(labelled)} labels have orbitals at {' and '.join(wanted)}, {len(parts['train'])} of "
+                         f"them to train on, {len(parts['validation'])} to validate; make more with "
+                         "mlguess label --orbitals")
     for part in parts.values():
         prepare_matrices(part, cache, jobs, progress)
     training, validation = parts["train"], parts["validation"]
@@ -83,15 +99,16 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
                             for part in (training, validation))
     basis = BlockBasis.of(elements, BASE.basis)
     sources, check = (Sources(list(map(_structure, part)), settings) for part in (training, validation))
-    features = fit_features(sources, basis, progress)
+    features = fit_features(sources, basis, *keep, progress=progress)
     layouts = [Layout(basis, source.sites) for source in (sources, check)]
     designs = [make_design(source, features, layout, progress) for source, layout in zip((sources, check), layouts)]
     weights, losses, ridges = {}, {}, {}
     for axis, (matrix, other) in AXES[target].items():
         if axes is not None and axis not in axes:
             continue
-        problem, checked = (_problem(part, layout, design, cache, settings.reach, matrix, other, target == DENSITY_MATRIX)
-                            for part, layout, design in zip((training, validation), layouts, designs))
+        problem, checked = (
+            _problem(part, layout, design, cache, settings.reach, matrix, other, target == DENSITY_MATRIX)
+            for part, layout, design in zip((training, validation), layouts, designs))
         trials = {}
         for ridge in RIDGES:
             found = solve(problem, ridge, ITERATIONS, progress=progress)
@@ -108,15 +125,17 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         "target": target,
         "basis": BASE.basis,
         "elements": sorted(features.atoms),
+        "block_elements": sorted(features.atoms),
         "charges": sorted({label.charge for label in training}),
         "spins": SERVED_SPINS,
         "levels": {"base": str(BASE), "exact_exchange": HARTREE_FOCK},
-        "density": density if target == EXCHANGE else None,
+        "density": None,
         "settings": settings_for_card(settings),
         "training": {
             "geometries": len(training),
             "molecules": len({label.smiles for label in training}),
             "validation_geometries": len(validation),
+            "size": size,
             "pairs": sorted(map(list, features.pairs)),
             "weights": sum(w.size for w in weights["base"].values()),
             "ridges": ridges,
@@ -125,6 +144,10 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         },
         "licence": "Apache-2.0",
     }
+    if target == EXCHANGE:
+        # Without blocks, exact exchange keeps its stand-in: the density decides what is served.
+        served = load_model(density).card
+        card |= {key: served[key] for key in ("elements", "charges", "spins")} | {"density": density}
     model = PairBlocks(card, settings, features.atoms, features.pairs, _extents(sources, features), weights)
     return save_model(model, output, [molecule_key(label.smiles) for label in training + validation])
 
