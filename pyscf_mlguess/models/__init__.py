@@ -60,9 +60,17 @@ def _path(name: str | Path) -> tuple[Path, str | None]:
 
 
 def trained_on(name: str | Path = "default") -> frozenset[str] | None:
-    """InChIKeys (without stereochemistry) of the molecules that a model was trained on; None if it does not tell."""
-    path = _path(name)[0].with_suffix(".trained_on.txt")
-    return frozenset(path.read_text().split()) if path.is_file() else None
+    """InChIKeys (without stereochemistry) of the molecules that a model was trained on; None if it does not tell.
+
+    Those of the model that it takes the density from are among them.
+    """
+    path = _path(name)[0]
+    listed = path.with_suffix(".trained_on.txt")
+    if not listed.is_file():
+        return None
+    density = read_card(path).get("density")
+    others = trained_on(density) if density else frozenset()
+    return None if others is None else others | frozenset(listed.read_text().split())
 
 
 @lru_cache(maxsize=8)

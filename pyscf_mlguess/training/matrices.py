@@ -34,6 +34,8 @@ _STAND_IN = "pbe,"
 _GRID_LEVEL = 0
 # Memory for integrals of one molecule.
 _HOLD_MB = 1000.0
+# Random vectors for the preconditioner, and items from which it takes what is off the diagonal.
+_PROBES, _ENOUGH = 8, 4000
 # Of a metric: the share of the plain norm.
 PLAIN_SHARE = 0.1
 # 1/bohr: range separations at which long-range exchange is learned.
@@ -144,12 +146,19 @@ class BlockProblem(Problem):
     """Least squares for the irreps of blocks; metrics are ``MatrixMetric``."""
 
     def mean_blocks(self):
-        """Estimated from one random vector: independent signs average to the diagonal blocks."""
-        signs = np.random.default_rng(2).choice(np.float32([-1, 1]), len(self.target))
-        image, blocks = self.apply_metric(signs), {}
+        """Estimated from random vectors: independent signs average to the diagonal blocks."""
+        random, blocks = np.random.default_rng(2), {key: 0.0 for key in self.design.indices}
+        for _ in range(_PROBES):
+            signs = random.choice(np.float32([-1, 1]), len(self.target))
+            image = self.apply_metric(signs)
+            for key, index in self.design.indices.items():
+                own, answer = (vector[index].reshape(-1, index.shape[2]).astype(float) for vector in (signs, image))
+                blocks[key] = blocks[key] + own.T @ answer / (len(own) * _PROBES)
         for key, index in self.design.indices.items():
-            own, answer = (vector[index].reshape(-1, index.shape[2]).astype(float) for vector in (signs, image))
-            product = own.T @ answer / len(own)
+            block = (blocks[key] + blocks[key].T) / 2
             # Off the diagonal the estimate is too noisy to be of use in few items.
-            blocks[key] = np.diag(np.maximum(product.diagonal(), 0.0))
+            if index.shape[0] * index.shape[1] * _PROBES < _ENOUGH:
+                block = np.diag(block.diagonal())
+            values, vectors = np.linalg.eigh(block)
+            blocks[key] = (vectors * np.maximum(values, 0.0)) @ vectors.T
         return blocks

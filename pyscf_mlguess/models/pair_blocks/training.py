@@ -48,7 +48,7 @@ AXES = {
     EXCHANGE: {"base": ("exchange", ""), "exact_exchange": ("exchange_hf", "exchange")}
     | {f"long_range_{omega}": (f"long_range_{omega}", "") for omega in OMEGAS},
 }
-RIDGES = (1e-4, 1e-3)
+RIDGES = (3e-5, 1e-4)
 # Sizes of the representation: settings, and the leading components that the solver sees.
 SIZES = {
     "small": (PairSettings(radial=6, bond_radial=4, products=(6, 4, 3, 2, 2), singles=(4, 3, 2, 2, 1),
@@ -59,7 +59,7 @@ SIZES = {
                (50, 90, 60), (60, 70)),
     "full": (PairSettings(), (60, 120, 80), (80, 100)),
 }
-ITERATIONS = 40
+ITERATIONS = 120
 
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
@@ -110,7 +110,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
             _problem(part, layout, design, cache, settings.reach, matrix, other, target == DENSITY_MATRIX)
             for part, layout, design in zip((training, validation), layouts, designs))
         trials = {}
-        for ridge in RIDGES:
+        for ridge in [ridges["base"]] if "base" in ridges else RIDGES:
             found = solve(problem, ridge, ITERATIONS, progress=progress)
             trials[ridge] = geometric_mean(checked.losses(found)), found
             log.info("%s, ridge %g: training loss %.5f, validation loss %.5f", axis, ridge,
