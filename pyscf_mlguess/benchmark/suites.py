@@ -1,8 +1,8 @@
 """What `mlguess bench --suite` runs.
 
 quick, standard (the tables of RESULTS.md), times, full; builds (what the two-level SCF is to reach), builds-large
-(the same where users wait longest), convergence (whether its stopping rule is right), one-build, states (whether it
-ends in the right state), difficult (whether it converges where DIIS does not).
+(the same where users wait longest), convergence (whether its stopping rule is right), one-build, families (all models
+beside each other), states (whether it ends in the right state), difficult (whether it converges where DIIS does not).
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ _TWO_LEVEL = ("minao", LEARNED, *_BOTH)
 _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)
 _STATES = ("minao", "minao+refine", *_BOTH)
+# Every family: the density, exchange with it, matrices as they are predicted and after one cheap Fock matrix.
+_FAMILIES = ("minao", "ml:linear-ace-3", "ml:exchange-1", "ml:fock-matrix-1", "ml-density:density-matrix-1",
+             "ml:density-matrix-1", "minao+refine")
 # The learned guess refuses nearly all of these molecules.
 _SOLVERS = ("minao", *SOLVERS, "two-level:minao")
 
@@ -121,6 +124,12 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("small_drugs", replace(_TIMED, xc="b3lyp"), _REACH, limit=10),
         Part("small_drugs", replace(_TIMED, xc=_WB97XD), _REACH, limit=10),
         Part("small_drugs", replace(_TIMED, xc="b3lyp", basis="def2-tzvp"), _REACH, limit=10, atoms=20),
+    ),
+    # Three quarters of an hour of one core.
+    "families": (
+        *(Part("qm9_size", replace(_PBE, xc=xc), _FAMILIES, limit=10, atoms=14)
+          for xc in ("pbe", "b3lyp", "hf", _WB97XD)),
+        *(Part("small_drugs", replace(_PBE, xc=xc), _FAMILIES, limit=10, atoms=21) for xc in ("pbe", "b3lyp")),
     ),
     # 113 and 168 atoms: hours a run.
     "builds-large": tuple(Part("natural_products", replace(_TO_REACH, xc=xc, max_memory=memory), _REACH)
