@@ -127,12 +127,11 @@ class MatrixMetric:
         gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
         return cls(assembly, orbitals[:, :nocc], orbitals[:, nocc:], gaps if of_density else 1 / gaps)
 
-    def scaled(self, target: np.ndarray) -> "MatrixMetric":
-        """In which ``target`` (irreps) has the loss 1 + ``PLAIN_SHARE``."""
+    def scale(self, target: np.ndarray) -> None:
+        """Give ``target`` (irreps) the loss 1 + ``PLAIN_SHARE``."""
         loss = float(target @ (self @ target))
         self.plain = PLAIN_SHARE / float(np.sum((self.assembly @ target) ** 2))
         self.weights = (self.weights / loss).astype(np.float32)
-        return self
 
     def __matmul__(self, irreps: np.ndarray) -> np.ndarray:
         nao = len(self.occupied)

@@ -102,13 +102,17 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     features = fit_features(sources, basis, *keep, progress=progress)
     layouts = [Layout(basis, source.sites) for source in (sources, check)]
     designs = [make_design(source, features, layout, progress) for source, layout in zip((sources, check), layouts)]
-    weights, losses, ridges = {}, {}, {}
+    weights, losses, ridges, mean = {}, {}, {}, {}
     for axis, (matrix, other) in AXES[target].items():
         if axes is not None and axis not in axes:
             continue
         problem, checked = (
             _problem(part, layout, design, cache, settings.reach, matrix, other, target == DENSITY_MATRIX)
             for part, layout, design in zip((training, validation), layouts, designs))
+        if (target, axis) == (DENSITY_MATRIX, "base"):
+            mean = _mean_atoms(problem)
+        for one in (problem, checked):
+            _normalise(one, mean if axis == "base" else {})
         trials = {}
         for ridge in [ridges["base"]] if "base" in ridges else RIDGES:
             found = solve(problem, ridge, ITERATIONS, progress=progress)
@@ -118,6 +122,8 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         ridges[axis] = min(trials, key=lambda r: trials[r][0])
         losses[axis], found = trials[ridges[axis]]
         weights[axis] = {key: fold(w, features.contractions[key]) for key, w in found.items()}
+        for key, values in mean.items() if axis == "base" else ():
+            weights[axis][key][:, -1] += values
     card = {
         "format": FAMILIES["pair-blocks"].format,
         "name": Path(output).stem,
@@ -167,8 +173,27 @@ def _problem(labels, layout, design, cache, reach, matrix, other, of_density):
         blocks = Blocks.split((wanted + wanted.T) / 2, mol, reach)
         targets.append(layout.flatten(layout.basis.couple(blocks)).astype(np.float32))
         metric = MatrixMetric.of(layout.assembly(index, mol), orbitals, energies, mol.nelectron // 2, of_density)
-        metrics.append(metric.scaled(targets[-1]))
+        metrics.append(metric)
     return BlockProblem(design, np.concatenate(targets), metrics)
+
+
+def _mean_atoms(problem):
+    """The mean invariants of the blocks on atoms, {key: (channels,)}.
+
+    A density matrix has no elements between its own occupied and virtual orbitals, nor has none at all: what counts is
+    how it differs from that of atoms.
+    """
+    return {key: problem.target[index].mean(axis=(0, 1)) for key, index in problem.design.indices.items()
+            if len(key[0]) == 1 and key[1].l == 0 and key[1].parity == 1}
+
+
+def _normalise(problem, mean):
+    """Targets relative to ``mean``, metrics over the loss of that."""
+    for key, values in mean.items():
+        if key in problem.design.indices:
+            problem.target[problem.design.indices[key]] -= values.astype(np.float32)
+    for metric, start, stop in zip(problem.metrics, problem.design.offsets[:-1], problem.design.offsets[1:]):
+        metric.scale(problem.target[start:stop])
 
 
 def _extents(sources, features):
