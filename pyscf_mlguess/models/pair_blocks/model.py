@@ -89,7 +89,10 @@ class PairBlocks:
         return BlockBasis.of(self.card["block_elements"], self.card["basis"])
 
     def predict(self, structure: Structure, level: LevelOfTheory = LevelOfTheory()) -> Prediction:
-        """As the card's target says; exchange for a functional without any is the density alone."""
+        """As the card's target says; exchange for a functional without any is the density alone.
+
+        An atom is as novel as it is to the blocks or, if more, to the density.
+        """
         target, share = self.card["target"], level.exact_exchange
         density = None
         if target == EXCHANGE:
@@ -97,6 +100,8 @@ class PairBlocks:
             if level.is_semilocal:
                 return density
             mixed = self._mixed(share, level.short_range_exchange) + self._long_range(level)
+            if not mixed:  # long-range exchange alone, which the model has not learned
+                return density
         else:
             mixed = self._mixed(share)
             if target == FOCK_MATRIX:
