@@ -1,16 +1,19 @@
 """From a label's orbitals to what models of matrices are trained on.
 
 All matrices are those of the reference basis, Loewdin-orthonormalised.  An error of a density matrix costs, to second
-order, the energy sum_ia (e_a - e_i) d_ia^2, one of a Fock matrix that of the density matrix that it gives,
-sum_ia d_ia^2 / (e_a - e_i): these are the metrics, with a share of the plain norm, which holds what they are blind to.
+order and in a fixed Fock matrix, the energy sum_ia (e_a - e_i) d_ia^2 / 2, one of a Fock matrix that of the density
+matrix that it gives, 2 sum_ia d_ia^2 / (e_a - e_i): these are the metrics but for the factor, with a share of the plain
+norm, which holds what they are blind to.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import joblib
 import numpy as np
@@ -28,8 +31,6 @@ from pyscf_mlguess.training.solver import Problem
 from pyscf_mlguess.training.targets import BASE, GAP_FLOOR
 
 HARTREE_FOCK = "hf/def2-svp"
-# What stands in for exact exchange in the density route.
-_STAND_IN = "pbe,"
 # PySCF's level of the grid.
 _GRID_LEVEL = 0
 # Memory for integrals of one molecule.
@@ -46,7 +47,7 @@ def matrices_of(label: Label) -> dict[str, np.ndarray]:
     """The matrices of a label that has orbitals at ``BASE`` and ``HARTREE_FOCK``, (nao, nao) float32 each.
 
     density, density_hf: S^1/2 D S^1/2.  fock, fock_hf: of both levels, relative to the Fock matrix of free atoms,
-        which has Hartree-Fock's exchange from a semilocal functional.
+        brought to the molecule's number of electrons; Hartree-Fock's has exchange from a semilocal functional.
     exchange, exchange_hf: -K/2 - V_x of either density matrix.  long_range_0.2 ...: -K/2 of Hartree-Fock's at a range
     separation.  orbitals, energies: of the Fock matrix of the density at ``BASE``.
     """
@@ -56,8 +57,8 @@ def matrices_of(label: Label) -> dict[str, np.ndarray]:
     fitting = DensityFitting(mol, hold_mb=_HOLD_MB)
     mf = scf.RHF(mol).density_fit()
     whole = AuxiliaryFock(fitting, SemilocalPotential.of(dft.RKS(mol, xc=BASE.xc)), _GRID_LEVEL)
-    stand_in = AuxiliaryFock(fitting, SemilocalPotential(dft.numint.NumInt(), [(1.0, _STAND_IN)]), _GRID_LEVEL)
-    free = free_atom_coefficients(fitting.auxmol)
+    stand_in = AuxiliaryFock(fitting, SemilocalPotential.of(mf, exchange_known=True), _GRID_LEVEL)
+    free = fitting.restore_electron_count(free_atom_coefficients(fitting.auxmol), mol.nelectron)
     start, start_exchange = whole.matrix(free)[0], stand_in.matrix(free)[0]
     found, exact = {}, {}
     for level, suffix in ((str(BASE), ""), (HARTREE_FOCK, "_hf")):
@@ -98,6 +99,16 @@ def matrices_path(cache: str | Path, label: Label) -> Path:
     parts = label.numbers.astype(np.int16), label.positions, *(label.orbitals[k] for k in (str(BASE), HARTREE_FOCK))
     content = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
     return Path(cache) / f"{hashlib.sha256(content).hexdigest()[:16]}.npz"
+
+
+def read_matrices(cache: str | Path, label: Label, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Some of the matrices that ``prepare_matrices`` has written of a label; ValueError for a damaged file."""
+    path = matrices_path(cache, label)
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in names}
+    except (ValueError, EOFError, KeyError, BadZipFile) as error:
+        raise ValueError(f"{path}: damaged matrices ({error}); delete it and start again") from error
 
 
 def _write(label, path):
