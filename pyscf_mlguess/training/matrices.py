@@ -18,7 +18,7 @@ from zipfile import BadZipFile
 import joblib
 import numpy as np
 import scipy.linalg
-from pyscf import dft, lib, scf
+from pyscf import dft, gto, lib, scf
 from scipy import sparse
 from tqdm import tqdm
 
@@ -52,8 +52,7 @@ def matrices_of(label: Label) -> dict[str, np.ndarray]:
     separation.  orbitals, energies: of the Fock matrix of the density at ``BASE``.
     """
     mol = molecule_of(label).mol(BASE.basis)
-    values, vectors = scipy.linalg.eigh(mol.intor_symmetric("int1e_ovlp"))
-    root, inverse = (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
+    root, inverse = _overlap_roots(mol)
     fitting = DensityFitting(mol, hold_mb=_HOLD_MB)
     mf = scf.RHF(mol).density_fit()
     whole = AuxiliaryFock(fitting, SemilocalPotential.of(dft.RKS(mol, xc=BASE.xc)), _GRID_LEVEL)
@@ -78,6 +77,18 @@ def matrices_of(label: Label) -> dict[str, np.ndarray]:
     fock = inverse @ (mf.get_hcore() + start) @ inverse + found["fock"]
     found["energies"], found["orbitals"] = scipy.linalg.eigh(fock)
     return {name: matrix.astype(np.float32) for name, matrix in found.items()}
+
+
+def free_atom_density(mol: gto.Mole) -> np.ndarray:
+    """S^1/2 D S^1/2 of free, spherically averaged atoms (PySCF's minao), (nao, nao)."""
+    root, _ = _overlap_roots(mol)
+    return root @ np.asarray(scf.hf.init_guess_by_minao(mol)) @ root
+
+
+def _overlap_roots(mol):
+    """S^1/2 and S^-1/2."""
+    values, vectors = scipy.linalg.eigh(mol.intor_symmetric("int1e_ovlp"))
+    return (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
 
 
 def prepare_matrices(labels: list[Label], cache: str | Path, jobs: int = 2, progress: bool = True) -> None:
@@ -138,10 +149,10 @@ class MatrixMetric:
         gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
         return cls(assembly, orbitals[:, :nocc], orbitals[:, nocc:], gaps if of_density else 1 / gaps)
 
-    def scaled(self, target: np.ndarray) -> "MatrixMetric":
-        """In which ``target`` (irreps) has the loss 1 + ``PLAIN_SHARE``."""
-        loss = float(target @ (self @ target))
-        self.plain = PLAIN_SHARE / float(np.sum((self.assembly @ target) ** 2))
+    def scaled(self, error: np.ndarray) -> "MatrixMetric":
+        """In which ``error`` (irreps) has the loss 1 + ``PLAIN_SHARE``: that of free atoms."""
+        loss = float(error @ (self @ error))
+        self.plain = PLAIN_SHARE / float(np.sum((self.assembly @ error) ** 2))
         self.weights = (self.weights / loss).astype(np.float32)
         return self
 

@@ -60,7 +60,7 @@ class PairBlocks:
     """One linear map for each element, pair of elements and irrep, from features to the channels of blocks.
 
     card: what the model is; its target is one of
-        "density matrix": S^1/2 D S^1/2, in blocks relative to the mean atoms of the training set;
+        "density matrix": S^1/2 D S^1/2;
         "fock matrix": S^-1/2 (F - F_0) S^-1/2, F_0 the Fock matrix of the free atoms' density;
         "exchange": S^-1/2 (-K/2 - V_x) S^-1/2 of all exact exchange, V_x the semilocal exchange potential that stands
         in for it in the density route, of which a level of theory takes its share.

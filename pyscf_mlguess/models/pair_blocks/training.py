@@ -34,6 +34,7 @@ from pyscf_mlguess.training.matrices import (
     OMEGAS,
     BlockProblem,
     MatrixMetric,
+    free_atom_density,
     prepare_matrices,
     read_matrices,
 )
@@ -162,16 +163,22 @@ def _structure(label):
 
 def _problem(labels, layout, design, cache, reach, matrix, other, of_density):
     targets, metrics = [], []
+
+    def irreps(mol, array):
+        # In single precision, the halves of a symmetric matrix differ.
+        blocks = Blocks.split((array + array.T) / 2, mol, reach)
+        return layout.flatten(layout.basis.couple(blocks)).astype(np.float32)
+
     for index, label in enumerate(labels):
         mol = molecule_of(label).mol(layout.basis.name)
         found = read_matrices(cache, label, {matrix, other, "orbitals", "energies"} - {""})
         wanted = found[matrix] - (found[other] if other else 0.0)
-        # In single precision, the halves of a symmetric matrix differ.
-        blocks = Blocks.split((wanted + wanted.T) / 2, mol, reach)
-        targets.append(layout.flatten(layout.basis.couple(blocks)).astype(np.float32))
+        targets.append(irreps(mol, wanted))
         metric = MatrixMetric.of(layout.assembly(index, mol), found["orbitals"], found["energies"], mol.nelectron // 2,
                                  of_density)
-        metrics.append(metric.scaled(targets[-1]))
+        # A density matrix mixes next to nothing between its own occupied and virtual orbitals: that is no measure.
+        free = irreps(mol, free_atom_density(mol)) if of_density and not other else 0.0
+        metrics.append(metric.scaled(targets[-1] - free))
     return BlockProblem(design, np.concatenate(targets), metrics)
 
 
