@@ -50,7 +50,8 @@ AXES = {
     EXCHANGE: {"base": ("exchange", ""), "exact_exchange": ("exchange_hf", "exchange")}
     | {f"long_range_{omega}": (f"long_range_{omega}", "") for omega in OMEGAS},
 }
-RIDGES = (3e-5, 1e-4)
+# A density matrix is learned whole, and not as what it differs by from free atoms: a ridge draws away its electrons.
+RIDGES, RIDGES_OF_DENSITY = (3e-5, 1e-4), (1e-6, 1e-5)
 # Sizes of the representation: settings, and the leading components that the solver sees.
 SIZES = {
     "small": (PairSettings(radial=6, bond_radial=4, products=(6, 4, 3, 2, 2), singles=(4, 3, 2, 2, 1),
@@ -115,7 +116,8 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
             _problem(part, layout, design, cache, settings.reach, matrix, other, target == DENSITY_MATRIX)
             for part, layout, design in zip((training, validation), layouts, designs))
         trials = {}
-        for ridge in [ridges["base"]] if "base" in ridges else RIDGES:
+        choice = RIDGES_OF_DENSITY if target == DENSITY_MATRIX else RIDGES
+        for ridge in [ridges["base"]] if "base" in ridges else choice:
             found = solve(problem, ridge, ITERATIONS, progress=progress)
             trials[ridge] = geometric_mean(checked.losses(found)), found
             log.info("%s, ridge %g: training loss %.5f, validation loss %.5f", axis, ridge,
