@@ -84,6 +84,7 @@ def few_are_enough():
     """A size "tiny"; elements and pairs of few atoms are learned, and ``VALIDATION`` is held out."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(training.SIZES, "tiny", (SETTINGS, *KEPT))
+        patch.setattr(training, "ITERATIONS", 40)
         for module in (design, training):
             patch.setattr(module, "FEWEST", 3)
         patch.setattr(training, "split_of", lambda smiles: "validation" if smiles == VALIDATION else "train")
