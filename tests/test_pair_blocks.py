@@ -23,6 +23,7 @@ from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlock
 from pyscf_mlguess.refusal import Refusal  # noqa: E402
 from pyscf_mlguess.structure import Structure  # noqa: E402
 
+METHANETHIOL = "S 0 0 0; C 0 0 1.82; H 0 1.33 -0.2; H 1.02 -0.5 2.2; H -0.9 -0.5 2.2; H 0 1.05 2.2"
 HYBRID, LONG_RANGE = LevelOfTheory(0.25, 0.25), LevelOfTheory(0.0, 0.5, 0.2)
 
 
@@ -134,7 +135,7 @@ class FockMatrixTests(PairBlocksTests):
     prediction = FockBlocks
 
     def test_an_element_that_it_does_not_know_has_no_difference(self, model):
-        mol = molecule("S 0 0 0; C 0 0 1.82; H 0 1.33 -0.2; H 1.02 -0.5 2.2; H -0.9 -0.5 2.2; H 0 1.05 2.2")
+        mol = molecule(METHANETHIOL)
         assert 16 not in model.card["block_elements"]
         dm, report = routes.density_matrix(scf.RHF(mol), predicted(model, mol, HYBRID))
         assert np.trace(dm @ mol.intor("int1e_ovlp")) == pytest.approx(26, abs=1e-8) and not report.notes
@@ -186,6 +187,10 @@ class TestExchange(FockMatrixTests):
         prediction = predicted(model, formamide, HYBRID)
         assert assembled(prediction.density, formamide) == pytest.approx(assembled(density, formamide), abs=0)
         assert (prediction.novelty >= density.novelty).all()
+        # Of an element without blocks, the density alone has something to say.
+        thiol = molecule(METHANETHIOL)
+        alone, whole = (predicted(each, thiol, HYBRID).novelty for each in (load_model("linear-ace-3"), model))
+        assert whole[0] == alone[0] > 0 and model.card["elements"] != model.card["block_elements"]
 
     def test_global_hybrids_have_a_share_that_does_not_see_the_range(self, model, formamide):
         quarter, half, whole = (assembled(predicted(model, formamide, LevelOfTheory(share, share, omega)), formamide)

@@ -157,6 +157,13 @@ def test_products_are_those_of_clebsch_gordan(l1, l2, l):
         assert square == pytest.approx((-1) ** l * square.transpose(0, 2, 1, 3), abs=1e-13)
 
 
+def test_no_product_of_two_densities_is_always_zero(features):
+    density = densities([cluster(99, 8)], SETTINGS)
+    atom = features.atoms[6]
+    for values in atom.products(atom.leading_singles(density)).values():
+        assert np.abs(values).max(axis=(0, 2)).min() > 1e-12 * np.abs(values).max()
+
+
 def test_no_charge_no_charge_features(features):
     charged, neutral = (of_atoms(features, cluster(99, 8, charge)) for charge in (1, 0))
     assert any(not np.allclose(charged[z][key], neutral[z][key]) for z in charged for key in charged[z])
