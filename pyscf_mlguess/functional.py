@@ -37,8 +37,9 @@ class SemilocalPotential:
         exchange_known: what exact exchange is more than its stand-in is known from elsewhere.
         """
         numint = getattr(mf, "_numint", None)
-        if numint is None and exchange_known:
-            return cls(dft.numint.NumInt(), [(1.0, STAND_IN_EXCHANGE)])
+        if exchange_known and (numint is None or numint._xc_type(mf.xc) == "HF"):
+            share = 1.0 if numint is None else numint.rsh_and_hybrid_coeff(mf.xc, mf.mol.spin)[2]
+            return cls(numint or dft.numint.NumInt(), [(share, STAND_IN_EXCHANGE)])
         if numint is None:
             return cls(dft.numint.NumInt(), [(1.0, STAND_IN)], [f"Hartree-Fock exchange replaced by {STAND_IN_NAME}"])
         notes = ["non-local correlation left out"] if mf.do_nlc() else []

@@ -32,6 +32,9 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
     check_scf_class(mf)
     check_molecule(mf.mol)
     model = load_model(model) if isinstance(model, str) else model
+    if cheap is not None and model.density is not None:
+        # The cheap problem has exact exchange itself: a predicted one costs more than the iteration that it would save.
+        model = model.density
     with numerical_errors_refused():
         with stage("model"):
             structure, level = Structure.from_mol(mf.mol), LevelOfTheory.of(mf)

@@ -121,6 +121,10 @@ class FockBlocks(_MatrixBlocks):
 
     density: AuxiliaryDensity
 
+    def atoms_not_finite(self) -> list[int]:
+        """As ``Prediction`` says; of difference and density."""
+        return sorted({*super().atoms_not_finite(), *self.density.atoms_not_finite()})
+
 
 def _not_finite(blocks: np.ndarray) -> np.ndarray:
     return ~np.isfinite(blocks).all(axis=(1, 2))

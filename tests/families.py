@@ -113,6 +113,10 @@ class FamilyTests:
     def close(self, array):
         return pytest.approx(array, abs=self.tolerance * np.abs(array).max())
 
+    def compared(self, prediction, mol):
+        """The array in which levels of theory are compared."""
+        return assembled(prediction, mol)
+
     # -- symmetries --
 
     @pytest.mark.parametrize("inverted", [False, True])
@@ -165,7 +169,7 @@ class FamilyTests:
         assert prediction.novelty.shape == (7,) and prediction.atoms_not_finite() == []
 
     def test_the_level_of_theory_changes_the_prediction_smoothly(self, model, formamide, axis):
-        none, barely, half, more, full = (assembled(predicted(model, formamide, AXES[axis](share)), formamide)
+        none, barely, half, more, full = (self.compared(predicted(model, formamide, AXES[axis](share)), formamide)
                                           for share in (0.0, 1e-6, 0.5, 0.5 + 1e-6, 1.0))
         change = np.abs(full - none).max()
         assert change > 1e-4 * np.abs(none).max()

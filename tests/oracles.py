@@ -1,4 +1,5 @@
-"""Predictions that a perfect model would make: blocks of converged density and Fock matrices."""
+"""Predictions that a perfect model would make: blocks of converged density matrices, and of what converged Fock
+matrices differ by from those of free atoms."""
 
 from functools import lru_cache
 
@@ -8,7 +9,11 @@ from conftest import WATER
 from pyscf import gto, scf
 
 from pyscf_mlguess.blocks import Blocks
-from pyscf_mlguess.predictions import DensityBlocks, FockBlocks
+from pyscf_mlguess.density_fitting.fitting import DensityFitting
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
+from pyscf_mlguess.functional import SemilocalPotential
+from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks
+from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
 
 KINDS = [DensityBlocks, FockBlocks]
 
@@ -28,14 +33,26 @@ def density_blocks(mol, dm, basis="def2-svp"):
     return blocks_of(DensityBlocks, mol, root @ (dm if dm.ndim == 2 else dm.sum(axis=0)) @ root, basis)
 
 
-def fock_blocks(mol, fock, basis="def2-svp"):
-    """Of a Fock matrix in the reference basis; of two of them, their mean."""
-    fock = np.asarray(fock)
-    return blocks_of(FockBlocks, mol, fock if fock.ndim == 2 else fock.mean(axis=0), basis)
+def fock_blocks(mf, fock=None, basis="def2-svp"):
+    """Of a Fock matrix (default: its own) in the basis of ``mf``, which is the reference; of two, their mean."""
+    fock, root = np.asarray(mf.get_fock() if fock is None else fock), overlap_root(mf.mol)
+    difference = (fock if fock.ndim == 2 else fock.mean(axis=0)) - fock_of_free_atoms(mf)
+    inverse = np.linalg.inv(root)
+    return blocks_of(FockBlocks, mf.mol, inverse @ difference @ inverse, basis)
+
+
+def fock_of_free_atoms(mf):
+    """That of the Fock route for no difference: from as many electrons as ``mf`` has, on the route's grid."""
+    fitting = DensityFitting(mf.mol)
+    coefficients = fitting.restore_electron_count(free_atom_coefficients(fitting.auxmol), mf.mol.nelectron)
+    potential = SemilocalPotential.of(mf, exchange_known=True)
+    return mf.get_hcore() + AuxiliaryFock(fitting, potential).matrix(coefficients)[0]
 
 
 def blocks_of(kind, mol, matrix, basis="def2-svp"):
-    return kind(basis, Blocks.split((matrix + matrix.T) / 2, mol, np.inf), np.zeros(mol.natm))
+    """A prediction of this matrix; that of a Fock matrix' difference goes with free atoms."""
+    density = (AuxiliaryDensity.free_atoms(mol.natm),) if kind is FockBlocks else ()
+    return kind(basis, Blocks.split((matrix + matrix.T) / 2, mol, np.inf), np.zeros(mol.natm), *density)
 
 
 def converged(mf):
@@ -47,7 +64,7 @@ def converged(mf):
 def oracle(kind, mf, basis="def2-svp"):
     """What a perfect model predicts of a converged SCF object."""
     return (density_blocks(mf.mol, mf.make_rdm1(), basis) if kind is DensityBlocks
-            else fock_blocks(mf.mol, mf.get_fock(), basis))
+            else fock_blocks(mf, basis=basis))
 
 
 @lru_cache(maxsize=None)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pyscf_mlguess.benchmark.guesses import CLASSICAL, check_guess, source_of
+from pyscf_mlguess.benchmark.guesses import CLASSICAL, check_guess, model_of, source_of
 from pyscf_mlguess.benchmark.suites import SUITES, batches, with_models
 from pyscf_mlguess.models import available, trained_on
 
@@ -13,7 +13,7 @@ def test_levels_and_guesses_exist_and_have_their_baseline(suite):
     for batch in chosen:
         assert batch.molecules and "minao" in batch.guesses
         # Of free atoms and clusters of metals the learned guess knows nothing.
-        assert any(source_of(guess) == "ml" for guess in batch.guesses) or suite == "difficult"
+        assert any(model_of(guess) for guess in batch.guesses) or suite == "difficult"
         batch.protocol.check()
         for guess in batch.guesses:
             check_guess(guess, batch.protocol)
@@ -116,6 +116,6 @@ def test_models_take_the_place_of_the_default_one():
 
 
 def test_an_unknown_suite_is_named():
-    known = "quick, standard, times, builds, builds-large, convergence, one-build, states, difficult, full"
+    known = "quick, standard, times, builds, families, builds-large, convergence, one-build, states, difficult, full"
     with pytest.raises(ValueError, match=f"unknown suite 'slow'; known are {known}"):
         list(batches("slow"))

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from pyscf_mlguess.block_irreps import BlockBasis, BlockIrreps, Irrep
 from pyscf_mlguess.blocks import Blocks, Sites
-from pyscf_mlguess.predictions import DensityBlocks, FockBlocks
+from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks
 from pyscf_mlguess.structure import Structure
 
 BASIS = "def2-svp"
@@ -238,14 +238,15 @@ def test_a_density_matrix_has_pseudotensors(formamide, basis):
 def test_predictions_assemble_the_matrix(kind, formamide, basis):
     matrix = scf.hf.get_hcore(formamide)
     blocks = basis.uncouple(coupled(basis, formamide, matrix))
-    prediction = kind(BASIS, blocks, np.zeros(6))
+    density = (AuxiliaryDensity.free_atoms(6),) if kind is FockBlocks else ()
+    prediction = kind(BASIS, blocks, np.zeros(6), *density)
     assert prediction.assemble(formamide) == pytest.approx(matrix, abs=1e-11)
     # What the model does not know is zero.
     onsite = {element: block for element, block in blocks.onsite.items() if element != 8}
     between = {species: block for species, block in blocks.pairs.items() if 8 not in species}
     known = np.ones(formamide.nao, bool)
     known[slice(*formamide.aoslice_by_atom()[1, 2:])] = False
-    found = kind(BASIS, Blocks(blocks.sites, onsite, between), np.zeros(6)).assemble(formamide)
+    found = kind(BASIS, Blocks(blocks.sites, onsite, between), np.zeros(6), *density).assemble(formamide)
     assert found == pytest.approx(matrix * np.outer(known, known), abs=1e-11)
     with pytest.raises(ValueError, match="of H have shape .* the molecule needs"):
         prediction.assemble(gto.M(atom=formamide._atom, unit="Bohr", basis="sto-3g", verbose=0))

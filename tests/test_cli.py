@@ -87,15 +87,16 @@ def test_train_without_its_reference(tmp_path):
 def test_train_passes_its_paths_on(tmp_path, monkeypatch):
     training = pytest.importorskip("pyscf_mlguess.models.linear_density.training")
     calls = []
-    monkeypatch.setattr(training, "train", lambda *given: calls.append(given) or given[1])
+    monkeypatch.setattr(training, "train", lambda *given, **options: calls.append((*given, options)) or given[1])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     labels, output = [tmp_path / "first.h5", tmp_path / "second.h5"], tmp_path / "model.safetensors"
     cache = tmp_path / "pyscf_mlguess" / "metrics"
     result = mlguess("train", *labels, "--output", output, "--jobs", 1, "--size", "small", "--molecules", 50)
     assert result.exit_code == 0, result.output
-    assert calls == [(labels, output, cache, 1, "small", 50)] and str(cache) in result.output
+    assert calls == [(labels, output, cache, {"jobs": 1, "size": "small", "molecules": 50})]
+    assert str(cache) in result.output
     assert mlguess("train", "--output", output).exit_code == 0
-    assert calls[1] == (sorted(DATA.glob("*.h5")), output, cache, 2, "full", None)
+    assert calls[1] == (sorted(DATA.glob("*.h5")), output, cache, {"jobs": 2, "size": "full", "molecules": None})
     assert_clear_error(mlguess("train", *labels, "--output", tmp_path / "model.pt"), "model.pt", ".safetensors")
 
 

@@ -28,6 +28,25 @@ def test_hartree_fock_objects_get_the_stand_in(mol):
     assert SemilocalPotential.of(scf.RHF(mol)).notes == ["Hartree-Fock exchange replaced by PBE"]
 
 
+@pytest.mark.parametrize("xc, stand_in", [("pbe", 0), ("pbe0", 0.25), ("camb3lyp", 0.19), ("hf", 1), ("lrc-wpbe", 0)])
+def test_where_exact_exchange_is_known_no_note_tells_of_a_stand_in(mol, xc, stand_in):
+    mf = dft.RKS(mol, xc=xc)
+    potential = SemilocalPotential.of(mf, exchange_known=True)
+    assert potential.notes == []
+    own = 0.0 if xc == "hf" else SemilocalPotential(mf._numint, [(1.0, xc)]).first_derivative(DENSITY)
+    exchange = SemilocalPotential(mf._numint, [(1.0, "pbe,")]).first_derivative(DENSITY)
+    assert potential.first_derivative(DENSITY) == pytest.approx(own + stand_in * exchange, abs=1e-10)
+
+
+def test_hartree_fock_has_no_correlation_where_its_exchange_is_known(mol):
+    first, second = (SemilocalPotential.of(mf, exchange_known=True).first_derivative(DENSITY)
+                     for mf in (scf.RHF(mol), dft.RKS(mol, xc="hf")))
+    assert first == pytest.approx(second, abs=1e-12)
+    # What is left out altogether is still told.
+    notes = SemilocalPotential.of(dft.RKS(mol, xc="m06-2x"), exchange_known=True).notes
+    assert notes == ["m06-2x replaced by PBE"]
+
+
 def test_custom_functionals_are_evaluated_by_the_users_own_integrator(mol):
     mf = dft.RKS(mol)
     mf.define_xc_(lambda xc, rho, spin=0, relativity=0, deriv=1, omega=None, verbose=None:

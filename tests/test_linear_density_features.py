@@ -13,6 +13,7 @@ from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.linear_density.design import fit_all_features
 from pyscf_mlguess.models.linear_density.features import AceSettings, neighbour_density
 from pyscf_mlguess.models.linear_density.model import LinearDensity, Range, settings_for_card
+from pyscf_mlguess.predictions import AuxiliaryDensity
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 
@@ -116,6 +117,8 @@ def test_assemble_and_split_are_inverse(model, formamide):
     prediction = model.predict(Structure.from_mol(formamide))
     vector = np.random.default_rng(0).normal(size=auxmol.nao)
     assert prediction.split(AUXBASIS, vector, auxmol).assemble(auxmol) == pytest.approx(vector, abs=0)
+    free = AuxiliaryDensity.free_atoms(formamide.natm)
+    assert not free.assemble(auxmol).any() and free.atoms_not_finite() == [] and not free.novelty.any()
     with pytest.raises(ValueError, match="6 atoms"):
         prediction.assemble(auxiliary_mole(gto.M(atom="H 0 0 0; H 0 0 1", verbose=0)))
 

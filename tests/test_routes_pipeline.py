@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 from conftest import FORMAMIDE, WATER
-from oracles import KINDS, blocks_of, check_determinant, molecule, oracle, solution
+from oracles import KINDS, blocks_of, check_determinant, density_blocks, molecule, oracle, solution, spins
 from pyscf import gto, scf
 
 from pyscf_mlguess import pipeline, routes
 from pyscf_mlguess.blocks import Blocks
-from pyscf_mlguess.predictions import DensityBlocks, FockBlocks
+from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks
 from pyscf_mlguess.refusal import Refusal
+
+METHYL = "C 0 0 0; H 0 1.08 0; H .935 -.54 0.1; H -.935 -.54 0"
+IODOMETHANE = "I 0 0 0; C 0 0 2.15; H 1.03 0 2.5; H -0.51 0.89 2.5; H -0.51 -0.89 2.5"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -25,7 +29,7 @@ def test_atoms_of_blocks_that_are_not_finite_are_named(kind, formamide):
 class Oracle:
     """A model of one molecule, which it knows perfectly; ``change`` edits its predictions."""
 
-    responses = ()
+    responses, density = (), None
 
     def __init__(self, kind, mf, change=lambda prediction: None):
         self.card = {"name": "oracle", "elements": [1, 6, 7, 8], "charges": [0], "spins": [0]}
@@ -40,7 +44,7 @@ class Oracle:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_pipeline_takes_matrices(kind, formamide):
     mf = solution(FORMAMIDE)
-    dm = pipeline.initial_density_matrix(scf.RHF(formamide), Oracle(kind, mf))
+    dm = pipeline.initial_density_matrix(scf.RHF(formamide), Oracle(kind, mf), corrected=False)
     assert np.asarray(dm) == pytest.approx(np.asarray(mf.make_rdm1()), abs=1e-8)
     other = scf.RHF(molecule(FORMAMIDE, "6-31g*"))
     check_determinant(other, pipeline.initial_density_matrix(other, Oracle(kind, mf)))
@@ -70,9 +74,21 @@ def empty(prediction):
             block[:] = 0.0
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("change, reason", [
-    (spoil, "atom 1 is not finite"), (surprise, "surroundings of atom 2 are 7.0"), (empty, "too few|frontier gap")])
+def crowd(prediction):
+    prediction.density.blocks[1][0] = np.array([[9.0]])
+
+
+def spoil_density(prediction):
+    prediction.density.blocks[1][0] = np.array([[np.nan]])
+
+
+@pytest.mark.parametrize("kind, change, reason", [
+    *((kind, spoil, "atom 1 is not finite") for kind in KINDS),
+    *((kind, surprise, "surroundings of atom 2 are 7.0") for kind in KINDS),
+    (DensityBlocks, empty, "too few"),
+    (FockBlocks, crowd, "the predicted density has .* electrons too many"),
+    (FockBlocks, spoil_density, "atom 1 is not finite"),
+])
 def test_the_gate_judges_matrices(kind, change, reason, formamide):
     with pytest.raises(Refusal, match=reason):
         pipeline.initial_density_matrix(scf.RHF(formamide), Oracle(kind, solution(FORMAMIDE), change))
@@ -88,9 +104,67 @@ def test_the_gate_reads_the_card_of_a_model_of_matrices(kind, formamide):
     check_determinant(cation, pipeline.initial_density_matrix(cation, model, checked=False))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_element_without_blocks_is_refused(kind, formamide):
-    blocks = oracle(kind, solution(FORMAMIDE)).blocks
-    known = Blocks(blocks.sites, {z: b for z, b in blocks.onsite.items() if z != 8}, {})
+def without_oxygen(kind, blocks):
+    known = Blocks(blocks.sites, {z: b for z, b in blocks.onsite.items() if z != 8},
+                   {species: b for species, b in blocks.pairs.items() if 8 not in species})
+    density = (AuxiliaryDensity.free_atoms(6),) if kind is FockBlocks else ()
+    return kind("def2-svp", known, np.zeros(6), *density)
+
+
+def test_an_element_without_blocks_of_a_density_matrix_is_refused(formamide):
+    blocks = oracle(DensityBlocks, solution(FORMAMIDE)).blocks
     with pytest.raises(Refusal, match="no blocks for O"):
-        routes.density_matrix(scf.RHF(formamide), kind("def2-svp", known, np.zeros(6)))
+        routes.density_matrix(scf.RHF(formamide), without_oxygen(DensityBlocks, blocks))
+
+
+def test_an_element_without_blocks_of_a_fock_matrix_has_no_difference(formamide):
+    prediction = oracle(FockBlocks, solution(FORMAMIDE))
+    bare, _ = routes.density_matrix(scf.RHF(formamide), without_oxygen(FockBlocks, prediction.blocks))
+    check_determinant(scf.RHF(formamide), bare)
+    for block in (prediction.blocks.onsite[8], prediction.blocks.pairs[1, 8], prediction.blocks.pairs[6, 8],
+                  prediction.blocks.pairs[7, 8]):
+        block[:] = 0.0
+    zero, _ = routes.density_matrix(scf.RHF(formamide), prediction)
+    assert np.asarray(bare) == pytest.approx(np.asarray(zero), abs=1e-10)
+
+
+def test_other_cores_leave_the_density_of_a_fock_matrix():
+    replaced = solution(IODOMETHANE, potentials=(("I", "def2-svp"),))
+    mf = scf.RHF(molecule(IODOMETHANE, "sto-3g"))
+    prediction = oracle(FockBlocks, replaced)
+    dm, report = routes.density_matrix(mf, prediction)
+    alone, _ = routes.density_matrix(mf, prediction.density)
+    assert np.asarray(dm) == pytest.approx(np.asarray(alone), abs=1e-10)
+    assert any("Fock matrix of the density alone: a core potential replaces 0" in note for note in report.notes)
+
+
+# -- correction by one cheap Fock matrix --
+
+CORRECTED = {"closed shell": (scf.RHF, FORMAMIDE, 0), "unrestricted": (scf.UHF, METHYL, 1),
+             "restricted open shell": (scf.ROHF, METHYL, 1)}
+
+
+@pytest.mark.parametrize("case", CORRECTED)
+def test_one_cheap_fock_matrix_corrects_a_density_matrix(case):
+    kind, atoms, spin = CORRECTED[case]
+    known = solution(atoms, kind, spin)
+    wrong = sum(spins(known.make_rdm1())) * (2 if spin == 0 else 1)
+    wrong = wrong + 0.1 * (scf.hf.init_guess_by_minao(known.mol) - wrong)
+    prediction, mf = density_blocks(known.mol, wrong), kind(known.mol)
+    bare, _ = routes.density_matrix(mf, prediction)
+    dm, report = routes.density_matrix(mf, prediction, ())
+    check_determinant(mf, dm)
+    before, after = (mf.energy_tot(each) - known.e_tot for each in (bare, dm))
+    assert 0 < after < 0.3 * before and report.objection() is None
+    # What a cheap problem is to refine, it corrects itself.
+    left, _ = routes.density_matrix(mf, prediction, (), CheapProblem(mf))
+    assert np.asarray(left) == pytest.approx(np.asarray(bare), abs=1e-10)
+
+
+def test_without_memory_for_a_cheap_fock_matrix_a_density_matrix_stays_as_it_is():
+    mf = scf.RHF(molecule())
+    expected, _ = routes.density_matrix(mf, oracle(DensityBlocks, solution()))
+    mf.max_memory = 1
+    dm, report = routes.density_matrix(mf, oracle(DensityBlocks, solution()), ())
+    assert np.asarray(dm) == pytest.approx(np.asarray(expected), abs=1e-10)
+    assert any("density matrix not corrected: exact exchange needs" in note for note in report.notes)

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import scipy.linalg
 from conftest import FORMAMIDE, WATER
 from oracles import blocks_of
 from pyscf import gto, scf
@@ -77,16 +76,6 @@ def test_projected_orbitals_are_orthonormal_and_the_nearest(basis, cart):
     # Any rotation of the orbitals gives the same space.
     turned = found.project(occupied @ np.linalg.qr(np.random.default_rng(1).normal(size=(12, 12)))[0])
     assert turned @ turned.T == pytest.approx(projected @ projected.T, abs=1e-10)
-
-
-def test_a_lifted_fock_matrix_has_its_energies_below_what_the_reference_lacks():
-    mol = gto.M(atom=WATER, basis="def2-svp", cart=True, verbose=0)
-    found = reference(mol)
-    solved = scf.RHF(found.mol).run()
-    energies = scipy.linalg.eigh(found.lift(solved.mo_coeff, solved.mo_energy), mol.intor("int1e_ovlp"))[0]
-    assert mol.nao == found.mol.nao + 1
-    assert energies[:-1] == pytest.approx(solved.mo_energy - solved.mo_energy[-1], abs=1e-9)
-    assert energies[-1] == pytest.approx(0, abs=1e-9)
 
 
 def test_linear_dependence_is_left_out():

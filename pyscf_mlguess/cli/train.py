@@ -31,7 +31,7 @@ def train(
         help="Of pair-blocks, which want labels with orbitals: density-matrix, fock-matrix or exchange.")] = "exchange",
     size: Annotated[str, typer.Option(help="Of the representation: small, medium or full.")] = "full",
     molecules: Annotated[Optional[int], typer.Option(
-        min=4, help="Train on so many molecules (pair-blocks: geometries) only; for learning curves.")] = None,
+        min=4, help="Train on so many molecules only; for learning curves.")] = None,
 ) -> None:
     """Train a model: some 10 GB of memory and two hours of two cores for the shipped linear density."""
     import logging

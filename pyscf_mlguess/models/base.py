@@ -24,10 +24,12 @@ class Model(Protocol):
 
     card: what it is and what it serves, JSON-serialisable; ``CARD_FIELDS`` and those of its family.
     responses: what it has learned about how the density answers to its predictions, for the density route; or ().
+    density: the model that its predictions take the density from, if that is another one.
     """
 
     card: dict
     responses: tuple[Response, ...]
+    density: Model | None
 
     def predict(self, structure: Structure, level: LevelOfTheory = LevelOfTheory()) -> Prediction:
         """The prediction for a molecule; what a level of theory means for it is the family's business."""

@@ -38,7 +38,8 @@ _INTEGRAL_SHARE = 0.5
 class DensityReport(Report):
     """What the density and its orbitals showed.
 
-    natm: real atoms.  closed_shell: no unpaired electron.
+    natm: real atoms.  closed_shell: no unpaired electron.  predicted: whether a model predicted the density, by whose
+        electrons it can be judged; free atoms, of which a Fock matrix' difference was predicted, have those of no ion.
     electrons_missing: electrons that the prediction lacked before the count was restored.
     negative_electrons: electrons in regions of negative fitted density (a positive number).
     frontier_gap: energy (Eh) between highest occupied and lowest empty orbital.
@@ -46,17 +47,18 @@ class DensityReport(Report):
 
     natm: int = 1
     closed_shell: bool = True
+    predicted: bool = True
     electrons_missing: float = 0.0
     negative_electrons: float = 0.0
     frontier_gap: float = np.inf
 
     def objection(self) -> str | None:
         missing, negative = abs(self.electrons_missing), self.negative_electrons
-        if not missing / self.natm <= MOST_ELECTRONS_MISSING:
+        if self.predicted and not missing / self.natm <= MOST_ELECTRONS_MISSING:
             return (f"the predicted density has {missing:.2f} electrons too "
                     f"{'few' if self.electrons_missing > 0 else 'many'} "
                     f"({missing / self.natm:.3f} an atom, limit {MOST_ELECTRONS_MISSING})")
-        if not negative / self.natm <= MOST_NEGATIVE_ELECTRONS:
+        if self.predicted and not negative / self.natm <= MOST_NEGATIVE_ELECTRONS:
             return (f"the predicted density is negative over {negative:.2f} electrons "
                     f"({negative / self.natm:.3f} an atom, limit {MOST_NEGATIVE_ELECTRONS})")
         # An open shell's gap is often that small, and the SCF itself opens it.

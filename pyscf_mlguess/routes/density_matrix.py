@@ -15,6 +15,7 @@ from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.predictions import DensityBlocks
+from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
 from pyscf_mlguess.routes.projection import Reference, electrons_by_orbital, occupy_space
 from pyscf_mlguess.routes.report import Report
@@ -89,16 +90,21 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
     report.notes += occupied.notes
     if responses is None or cheap is not None:
         return occupied.dm, report
-    return corrected(CheapProblem(mf), occupied.dm), report
+    try:
+        return corrected(CheapProblem(mf), occupied.dm), report
+    except Refusal as refusal:
+        # No memory for exact exchange, say: the natural orbitals are a guess without it.
+        report.notes.append(f"density matrix not corrected: {refusal}")
+        return occupied.dm, report
 
 
 def corrected(cheap: CheapProblem, dm: np.ndarray) -> np.ndarray:
-    """The density matrix that the cheap problem's Fock matrix of ``dm`` gives, of the same shape."""
+    """The density matrix that the cheap problem's Fock matrix of ``dm`` gives, of the same shape, with its orbitals."""
     state = cheap.state_of(dm)
     fock = cheap.fock(state)
     count("cheap_iterations", 1)
     spins = fock if cheap.restricted_open else None
-    return np.asarray(cheap.state(cheap.effective(fock, state), spins).dm)
+    return cheap.state(cheap.effective(fock, state), spins).dm
 
 
 def natural_orbitals(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

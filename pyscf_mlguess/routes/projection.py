@@ -7,7 +7,7 @@ import scipy.linalg
 from pyscf import gto
 from pyscf.data.elements import ELEMENTS
 
-from pyscf_mlguess.predictions import DensityBlocks, FockBlocks
+from pyscf_mlguess.predictions import DensityBlocks
 from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.routes.occupation import Occupied, occupy
 from pyscf_mlguess.scf_copy import ScfCopy
@@ -30,14 +30,11 @@ class Reference:
     it.  same: whether the user's functions are these, in the same order.
     """
 
-    def __init__(self, scf: ScfCopy, prediction: DensityBlocks | FockBlocks, complete: bool = True):
-        """complete: raise Refusal for a prediction without blocks for some element.
-
-        Raises Refusal as ``reference_molecule``, too.
-        """
+    def __init__(self, scf: ScfCopy, prediction: DensityBlocks):
+        """Raises Refusal for a prediction without blocks for some element, and as ``reference_molecule``."""
         known = prediction.blocks.onsite.keys()
         unknown = [ELEMENTS[element] for element in prediction.blocks.sites.atoms if element not in known]
-        if unknown and complete:
+        if unknown:
             # A free atom in its place has no bonds, and its open shell no natural occupations to choose orbitals by.
             raise Refusal(f"the model has no blocks for {', '.join(unknown)}, and part of a matrix has no orbitals")
         self.mol = reference_molecule(scf.mf.mol, prediction.basis)

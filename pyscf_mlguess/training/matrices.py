@@ -1,16 +1,19 @@
 """From a label's orbitals to what models of matrices are trained on.
 
 All matrices are those of the reference basis, Loewdin-orthonormalised.  An error of a density matrix costs, to second
-order, the energy sum_ia (e_a - e_i) d_ia^2, one of a Fock matrix that of the density matrix that it gives,
-sum_ia d_ia^2 / (e_a - e_i): these are the metrics, with a share of the plain norm, which holds what they are blind to.
+order and in a fixed Fock matrix, the energy sum_ia (e_a - e_i) d_ia^2 / 2, one of a Fock matrix that of the density
+matrix that it gives, 2 sum_ia d_ia^2 / (e_a - e_i): these are the metrics but for the factor, with a share of the plain
+norm, which holds what they are blind to.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import joblib
 import numpy as np
@@ -28,16 +31,15 @@ from pyscf_mlguess.training.solver import Problem
 from pyscf_mlguess.training.targets import BASE, GAP_FLOOR
 
 HARTREE_FOCK = "hf/def2-svp"
-# What stands in for exact exchange in the density route.
-_STAND_IN = "pbe,"
 # PySCF's level of the grid.
 _GRID_LEVEL = 0
 # Memory for integrals of one molecule.
 _HOLD_MB = 1000.0
 # Random vectors for the preconditioner, and items from which it takes what is off the diagonal.
 _PROBES, _ENOUGH = 8, 4000
-# Of a metric: the share of the plain norm.
-PLAIN_SHARE = 0.1
+# Of a metric: the share of the plain norm, the rest is that of the energy.  A density matrix' natural occupations, of
+# which the energy knows nothing, have to stay near 2 and 0.
+PLAIN_SHARE, PLAIN_SHARE_OF_DENSITY = 0.1, 0.5
 # 1/bohr: range separations at which long-range exchange is learned.
 OMEGAS = (0.2,)
 
@@ -46,18 +48,17 @@ def matrices_of(label: Label) -> dict[str, np.ndarray]:
     """The matrices of a label that has orbitals at ``BASE`` and ``HARTREE_FOCK``, (nao, nao) float32 each.
 
     density, density_hf: S^1/2 D S^1/2.  fock, fock_hf: of both levels, relative to the Fock matrix of free atoms,
-        which has Hartree-Fock's exchange from a semilocal functional.
+        brought to the molecule's number of electrons; Hartree-Fock's has exchange from a semilocal functional.
     exchange, exchange_hf: -K/2 - V_x of either density matrix.  long_range_0.2 ...: -K/2 of Hartree-Fock's at a range
     separation.  orbitals, energies: of the Fock matrix of the density at ``BASE``.
     """
     mol = molecule_of(label).mol(BASE.basis)
-    values, vectors = scipy.linalg.eigh(mol.intor_symmetric("int1e_ovlp"))
-    root, inverse = (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
+    root, inverse = _overlap_roots(mol)
     fitting = DensityFitting(mol, hold_mb=_HOLD_MB)
     mf = scf.RHF(mol).density_fit()
     whole = AuxiliaryFock(fitting, SemilocalPotential.of(dft.RKS(mol, xc=BASE.xc)), _GRID_LEVEL)
-    stand_in = AuxiliaryFock(fitting, SemilocalPotential(dft.numint.NumInt(), [(1.0, _STAND_IN)]), _GRID_LEVEL)
-    free = free_atom_coefficients(fitting.auxmol)
+    stand_in = AuxiliaryFock(fitting, SemilocalPotential.of(mf, exchange_known=True), _GRID_LEVEL)
+    free = fitting.restore_electron_count(free_atom_coefficients(fitting.auxmol), mol.nelectron)
     start, start_exchange = whole.matrix(free)[0], stand_in.matrix(free)[0]
     found, exact = {}, {}
     for level, suffix in ((str(BASE), ""), (HARTREE_FOCK, "_hf")):
@@ -77,6 +78,12 @@ def matrices_of(label: Label) -> dict[str, np.ndarray]:
     fock = inverse @ (mf.get_hcore() + start) @ inverse + found["fock"]
     found["energies"], found["orbitals"] = scipy.linalg.eigh(fock)
     return {name: matrix.astype(np.float32) for name, matrix in found.items()}
+
+
+def _overlap_roots(mol):
+    """S^1/2 and S^-1/2."""
+    values, vectors = scipy.linalg.eigh(mol.intor_symmetric("int1e_ovlp"))
+    return (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
 
 
 def prepare_matrices(labels: list[Label], cache: str | Path, jobs: int = 2, progress: bool = True) -> None:
@@ -100,6 +107,16 @@ def matrices_path(cache: str | Path, label: Label) -> Path:
     return Path(cache) / f"{hashlib.sha256(content).hexdigest()[:16]}.npz"
 
 
+def read_matrices(cache: str | Path, label: Label, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Some of the matrices that ``prepare_matrices`` has written of a label; ValueError for a damaged file."""
+    path = matrices_path(cache, label)
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {name: found[name] for name in names}
+    except (ValueError, EOFError, KeyError, BadZipFile) as error:
+        raise ValueError(f"{path}: damaged matrices ({error}); delete it and start again") from error
+
+
 def _write(label, path):
     found = matrices_of(label)
     unfinished = path.with_suffix(f".{os.getpid()}")
@@ -113,25 +130,29 @@ class MatrixMetric:
     """The metric of one molecule, acting on its irreps: ``metric @ irreps``.
 
     assembly: (nao^2, irreps), irreps to the matrix.  occupied, virtual: (nao, n) orbitals.  weights: (nocc, nvir) of
-    the squares of an error between them.  plain: weight of the squares of all elements.
+    the squares of an error between them.  share: of the plain norm.  plain: weight of the squares of all elements.
     """
 
     assembly: sparse.csr_matrix
     occupied: np.ndarray
     virtual: np.ndarray
     weights: np.ndarray
+    share: float
     plain: float = 0.0
 
     @classmethod
     def of(cls, assembly, orbitals: np.ndarray, energies: np.ndarray, nocc: int, of_density: bool) -> "MatrixMetric":
+        """From orbitals (nao, nao) and their energies (Eh); ``of_density``: for density instead of Fock matrices."""
         gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
-        return cls(assembly, orbitals[:, :nocc], orbitals[:, nocc:], gaps if of_density else 1 / gaps)
+        weights, share = (gaps, PLAIN_SHARE_OF_DENSITY) if of_density else (1 / gaps, PLAIN_SHARE)
+        return cls(assembly, orbitals[:, :nocc], orbitals[:, nocc:], weights, share)
 
-    def scale(self, target: np.ndarray) -> None:
-        """Give ``target`` (irreps) the loss 1 + ``PLAIN_SHARE``."""
-        loss = float(target @ (self @ target))
-        self.plain = PLAIN_SHARE / float(np.sum((self.assembly @ target) ** 2))
-        self.weights = (self.weights / loss).astype(np.float32)
+    def scaled(self, error: np.ndarray) -> "MatrixMetric":
+        """In which ``error`` (irreps) has the loss 1."""
+        loss = float(error @ (self @ error))
+        self.plain = self.share / float(np.sum((self.assembly @ error) ** 2))
+        self.weights = ((1 - self.share) * self.weights / loss).astype(np.float32)
+        return self
 
     def __matmul__(self, irreps: np.ndarray) -> np.ndarray:
         nao = len(self.occupied)

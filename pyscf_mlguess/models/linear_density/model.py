@@ -55,6 +55,7 @@ class LinearDensity:
     ranges: dict[int, Range]
     weights: dict[str, dict[tuple[int, int], np.ndarray]]
     responses: tuple[Response, ...] = ()
+    density = None
 
     def predict(self, structure: Structure, level: LevelOfTheory = LevelOfTheory()) -> AuxiliaryDensity:
         """The density relative to free atoms, interpolated in the shares of exact exchange and triple zeta (0 to 1)."""

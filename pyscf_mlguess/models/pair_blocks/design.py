@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
+from scipy.linalg import block_diag
 from tqdm import tqdm
 
 from pyscf_mlguess.block_irreps import BlockBasis, BlockIrreps, Irrep
@@ -244,18 +245,8 @@ def make_design(sources: Sources, features: Features, layout: Layout, progress: 
     return Design(rows, indices, layout.offsets)
 
 
-def fold(weights: np.ndarray, contraction: Contraction) -> np.ndarray:
-    """Weights on the solver's features as weights on all features; the mean goes to the constant, which is last."""
-    folded = weights @ contraction.matrix
-    if np.any(contraction.mean):
-        folded[:, -1] -= folded @ contraction.mean
-    return folded
-
-
 def _compressed(parts, keep, centred=False):
     """Leading components of the parts by origin; what comes after those of ``keep`` stays as it is."""
-    from scipy.linalg import block_diag
-
     found = [principal_components(part, count, centred=centred) for part, count in zip(parts, keep[-len(parts) + 1 :])]
     rest = sum(part.shape[1] for part in parts[len(found) :])
     found.append(Contraction(np.eye(rest), np.zeros(rest)))

@@ -183,7 +183,7 @@ class PairFeatures:
     def pair_products(self, bonds: Irreps, others: dict[int, np.ndarray]) -> Irreps:
         """Products of leading products with the bond and the densities of the other atom."""
         found: dict[Key, list[np.ndarray]] = {}
-        for (l1, parity), contraction in self.bonds.items():
+        for (l1, parity), contraction in sorted(self.bonds.items()):  # a file keeps no order
             first = contraction(bonds[l1, parity])
             for l2, values in others.items():
                 # The constant would give the products with the bond once more.

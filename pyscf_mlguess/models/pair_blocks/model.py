@@ -60,7 +60,7 @@ class PairBlocks:
     """One linear map for each element, pair of elements and irrep, from features to the channels of blocks.
 
     card: what the model is; its target is one of
-        "density matrix": S^1/2 D S^1/2, in blocks relative to the mean atoms of the training set;
+        "density matrix": S^1/2 D S^1/2;
         "fock matrix": S^-1/2 (F - F_0) S^-1/2, F_0 the Fock matrix of the free atoms' density;
         "exchange": S^-1/2 (-K/2 - V_x) S^-1/2 of all exact exchange, V_x the semilocal exchange potential that stands
         in for it in the density route, of which a level of theory takes its share.
@@ -89,7 +89,10 @@ class PairBlocks:
         return BlockBasis.of(self.card["block_elements"], self.card["basis"])
 
     def predict(self, structure: Structure, level: LevelOfTheory = LevelOfTheory()) -> Prediction:
-        """As the card's target says; exchange for a functional without any is the density alone."""
+        """As the card's target says; exchange for a functional without any is the density alone.
+
+        An atom is as novel as it is to the blocks or, if more, to the density.
+        """
         target, share = self.card["target"], level.exact_exchange
         density = None
         if target == EXCHANGE:
@@ -97,6 +100,8 @@ class PairBlocks:
             if level.is_semilocal:
                 return density
             mixed = self._mixed(share, level.short_range_exchange) + self._long_range(level)
+            if not mixed:  # long-range exchange alone, which the model has not learned
+                return density
         else:
             mixed = self._mixed(share)
             if target == FOCK_MATRIX:

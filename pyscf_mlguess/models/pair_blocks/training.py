@@ -12,7 +12,8 @@ import numpy as np
 from pyscf_mlguess.block_irreps import BlockBasis
 from pyscf_mlguess.blocks import Blocks
 from pyscf_mlguess.models import FAMILIES, load_model, save_model
-from pyscf_mlguess.models.pair_blocks.design import FEWEST, Layout, Sources, fit_features, fold, make_design
+from pyscf_mlguess.models.linear_density.compression import fold
+from pyscf_mlguess.models.pair_blocks.design import FEWEST, Layout, Sources, fit_features, make_design
 from pyscf_mlguess.models.pair_blocks.features import PairSettings, invariants
 from pyscf_mlguess.models.pair_blocks.model import (
     DENSITY_MATRIX,
@@ -33,8 +34,8 @@ from pyscf_mlguess.training.matrices import (
     OMEGAS,
     BlockProblem,
     MatrixMetric,
-    matrices_path,
     prepare_matrices,
+    read_matrices,
 )
 from pyscf_mlguess.training.solver import geometric_mean, solve
 from pyscf_mlguess.training.targets import BASE
@@ -57,7 +58,7 @@ SIZES = {
     "medium": (PairSettings(radial=7, bond_radial=4, products=(8, 6, 4, 3, 3), singles=(6, 4, 3, 3, 2),
                             doubles=(4, 3, 2, 1, 1), bonds=(7, 5, 4, 3, 2), others=(4, 4, 3, 2, 1), invariants=6),
                (50, 90, 60), (60, 70)),
-    "full": (PairSettings(), (60, 120, 80), (80, 100)),
+    "full": (PairSettings(), (80, 180, 140), (150, 180)),
 }
 ITERATIONS = 120
 
@@ -72,8 +73,8 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     the target "exchange".  axes: those of ``AXES`` to be learned (default: all).
 
     Molecules whose SMILES fall into the validation or test split (``split_of``) are not trained on; the former choose
-    the ridge.  Returns the path of the ``.safetensors``.  Raises ValueError for an unknown target and for labels
-    without orbitals.
+    the ridge.  Returns the path of the ``.safetensors``.  Raises ValueError for an unknown target, for labels without
+    orbitals or too few, and for damaged matrices.
     """
     for kind, name, known in (("target", target, AXES), ("size", size, SIZES)):
         if name not in known:
@@ -97,6 +98,9 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
                       if count >= FEWEST and z in settings.elements)
     training, validation = ([label for label in part if set(label.numbers.tolist()) <= set(elements)]
                             for part in (training, validation))
+    if not (training and validation):
+        raise ValueError(f"{len(training)} geometries to train on and {len(validation)} to validate with have only "
+                         f"elements of at least {FEWEST} atoms in the training set; label more")
     basis = BlockBasis.of(elements, BASE.basis)
     sources, check = (Sources(list(map(_structure, part)), settings) for part in (training, validation))
     features = fit_features(sources, basis, *keep, progress=progress)
@@ -164,15 +168,19 @@ def _structure(label):
 
 def _problem(labels, layout, design, cache, reach, matrix, other, of_density):
     targets, metrics = [], []
+
+    def irreps(mol, array):
+        # In single precision, the halves of a symmetric matrix differ.
+        blocks = Blocks.split((array + array.T) / 2, mol, reach)
+        return layout.flatten(layout.basis.couple(blocks)).astype(np.float32)
+
     for index, label in enumerate(labels):
         mol = molecule_of(label).mol(layout.basis.name)
-        with np.load(matrices_path(cache, label), allow_pickle=False) as found:
-            wanted = found[matrix] - (found[other] if other else 0.0)
-            orbitals, energies = found["orbitals"], found["energies"]
-        # In single precision, the halves of a symmetric matrix differ.
-        blocks = Blocks.split((wanted + wanted.T) / 2, mol, reach)
-        targets.append(layout.flatten(layout.basis.couple(blocks)).astype(np.float32))
-        metric = MatrixMetric.of(layout.assembly(index, mol), orbitals, energies, mol.nelectron // 2, of_density)
+        found = read_matrices(cache, label, {matrix, other, "orbitals", "energies"} - {""})
+        wanted = found[matrix] - (found[other] if other else 0.0)
+        targets.append(irreps(mol, wanted))
+        metric = MatrixMetric.of(layout.assembly(index, mol), found["orbitals"], found["energies"], mol.nelectron // 2,
+                                 of_density)
         metrics.append(metric)
     return BlockProblem(design, np.concatenate(targets), metrics)
 
@@ -193,7 +201,7 @@ def _normalise(problem, mean):
         if key in problem.design.indices:
             problem.target[problem.design.indices[key]] -= values.astype(np.float32)
     for metric, start, stop in zip(problem.metrics, problem.design.offsets[:-1], problem.design.offsets[1:]):
-        metric.scale(problem.target[start:stop])
+        metric.scaled(problem.target[start:stop])
 
 
 def _extents(sources, features):
