@@ -116,7 +116,7 @@ def toy_family(monkeypatch):
     """A family of formats 2 to 4, whose models list the upgrades that they went through."""
 
     class Model:
-        responses = ()
+        responses, density = (), None
 
         def __init__(self, card, tensors):
             self.card, self._tensors = card, tensors
