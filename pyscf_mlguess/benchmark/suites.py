@@ -38,7 +38,7 @@ _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)
 _STATES = ("minao", "minao+refine", *_BOTH)
 # Every family: the density, exchange with it, matrices as they are predicted and after one cheap Fock matrix.
-_FAMILIES = ("minao", "ml:linear-ace-3", "ml:exchange-1", "ml:fock-matrix-1", "ml-density:density-matrix-1",
+_FAMILIES = ("minao", "ml:linear-ace-3", "ml:exchange-1", "ml-density:density-matrix-1",
              "ml:density-matrix-1", "minao+refine")
 # The learned guess refuses nearly all of these molecules.
 _SOLVERS = ("minao", *SOLVERS, "two-level:minao")
