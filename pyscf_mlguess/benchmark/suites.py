@@ -1,8 +1,9 @@
 """What `mlguess bench --suite` runs.
 
 quick, standard (the tables of RESULTS.md), times, full; builds (what the two-level SCF is to reach), builds-large
-(the same where users wait longest), convergence (whether its stopping rule is right), one-build, states (whether it
-ends in the right state), difficult (whether it converges where DIIS does not).
+(the same where users wait longest), convergence (whether its stopping rule is right), one-build, energies (those of
+guesses, without an SCF), states (whether it ends in the right state), difficult (whether it converges where DIIS does
+not).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _CHOICES = ("minao", LEARNED, *_REFINED)
 _TWO_LEVEL = ("minao", LEARNED, *_BOTH)
 _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)
+_ENERGIES = ("minao", "ml-density", LEARNED, "ml+refine")
 _STATES = ("minao", "minao+refine", *_BOTH)
 # The learned guess refuses nearly all of these molecules.
 _SOLVERS = ("minao", *SOLVERS, "two-level:minao")
@@ -54,13 +56,14 @@ _TO_REACH = replace(_PBE, threads=2)
 _WB97XD = "HYB_GGA_XC_WB97X_D"
 _STOP = replace(_PBE, converge_on=True)
 _STATE = replace(_PBE, stability=True)
+_WITHOUT_SCF = replace(_PBE, without_scf=True)
 
 
 @dataclass(frozen=True)
 class Part:
     """The first ``limit`` molecules of a shipped set (all if None), at most ``atoms`` large, at one level.
 
-    metals: those with a transition metal only, reported as the set "transition_metals".
+    metals: those with a transition metal only, reported as the set "transition_metals", or (False) those without.
     singlets: those without unpaired electrons only.
     """
 
@@ -69,7 +72,7 @@ class Part:
     guesses: tuple[str, ...]
     limit: int | None = None
     atoms: int | None = None
-    metals: bool = False
+    metals: bool | None = None
     singlets: bool = False
 
 
@@ -139,6 +142,13 @@ SUITES: dict[str, tuple[Part, ...]] = {
     # Energies from a single Fock build, against plain PySCF taken to the end.
     "one-build": tuple(Part(name, replace(_STOP, xc=xc), ("minao", "one-build:minao", "one-build:ml"), atoms=14)
                        for xc in ("pbe", "b3lyp") for name in ("hard", "qm9_size", "ions", "radicals", "distorted")),
+    # At least a hundred molecules that the learned guess serves.
+    "energies": (
+        Part("qm9_size", _WITHOUT_SCF, _ENERGIES, atoms=19),
+        *(Part(name, _WITHOUT_SCF, _ENERGIES) for name in ("ions", "radicals", "distorted")),
+        Part("small_drugs", _WITHOUT_SCF, _ENERGIES, atoms=18),
+        Part("elements", _WITHOUT_SCF, _ENERGIES, metals=False),
+    ),
     "states": (
         *(Part("broken_symmetry", replace(_PBE, xc=xc, unrestricted=True), _STATES) for xc in ("pbe", "b3lyp", "hf")),
         # Open shells would be unrestricted here, too.
@@ -179,8 +189,9 @@ def batches(name: str, learned: tuple[str, ...] = (LEARNED,)) -> Iterator[Batch]
     for part in SUITES[name]:
         molecules, _ = load_set(part.set)
         chosen = [molecule for molecule in molecules if len(molecule.symbols) <= (part.atoms or float("inf"))]
-        if part.metals:
-            chosen = [molecule for molecule in chosen if NOT_AS_FREE_ATOMS & set(map(charge, molecule.symbols))]
+        if part.metals is not None:
+            chosen = [molecule for molecule in chosen
+                      if part.metals == bool(NOT_AS_FREE_ATOMS & set(map(charge, molecule.symbols)))]
         if part.singlets:
             chosen = [molecule for molecule in chosen if molecule.multiplicity == 1]
         label = "transition_metals" if part.metals else part.set
