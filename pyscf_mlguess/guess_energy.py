@@ -52,13 +52,16 @@ def energy(mf: hf.SCF, guess: str | np.ndarray = "ml") -> EnergyEstimate:
         raise Refusal("no energy of a guess with smearing, whose entropy a density matrix does not tell")
     with integrals_stay(mf):
         scf = _detached(mf)
+        h1e = scf.get_hcore()
+        # Dear with X2C and QM/MM, and asked for again by the guess.
+        scf.get_hcore = lambda *_: h1e
         try:
             dm = checked_guess(scf, guess) if isinstance(guess, str) else guess
         except Refusal as refusal:
             raise Refusal(f"no energy without an SCF, for the guess {guess!r} is refused: {refusal}") from None
         check_density_matrix(scf, dm)
         with numerical_errors_refused():
-            h1e, vhf = scf.get_hcore(), scf.get_veff(scf.mol, dm)
+            vhf = scf.get_veff(scf.mol, dm)
             return estimate(scf, dm, h1e, vhf, scf.energy_tot(dm, h1e, vhf))
 
 
@@ -74,7 +77,8 @@ def _detached(mf):
     """A quiet copy, whose grids, fitting tensor and solvent are its own: PySCF keeps there what it builds."""
     copy = mf.copy()
     for name, part in vars(mf).items():
-        if isinstance(part, lib.StreamObject) and not isinstance(part, gto.MoleBase):
+        if isinstance(part, (lib.StreamObject, dict)) and not isinstance(part, gto.MoleBase):
             setattr(copy, name, part.copy())
+    # The dispersion that stands there is that of the last run.
     copy.verbose, copy.scf_summary = 0, {}
     return copy

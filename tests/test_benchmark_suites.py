@@ -58,9 +58,10 @@ def test_the_energies_suite_has_a_hundred_molecules_of_all_kinds():
     chosen = list(batches("energies"))
     assert {(b.protocol.xc, b.protocol.basis, b.protocol.without_scf) for b in chosen} == {("pbe", "def2-svp", True)}
     assert {b.guesses for b in chosen} == {("minao", "ml-density", "ml", "ml+refine")}
-    assert {b.set for b in chosen} == {"qm9_size", "ions", "radicals", "distorted", "small_drugs", "elements"}
-    assert sum(len(b.molecules) for b in chosen) >= 105  # some are refused
-    assert not {"Fe", "Ti", "Zn"} & {symbol for b in chosen for m in b.molecules for symbol in m.symbols}
+    assert {b.set for b in chosen} == {"qm9_size", "ions", "radicals", "distorted", "small_drugs", "elements", "hard"}
+    assert sum(len(b.molecules) for b in chosen) >= 120  # some are refused
+    (elements,) = (b for b in chosen if b.set == "elements")
+    assert not {"Fe", "Ti", "Zn"} & {symbol for molecule in elements.molecules for symbol in molecule.symbols}
 
 
 def test_the_states_suite_meets_every_kind_of_exchange_with_and_without_spin_symmetry():

@@ -86,6 +86,7 @@ def test_the_scf_object_stays_as_it_was(case, key):
 @pytest.mark.parametrize("case", WITH_ENERGY)
 def test_an_energy_leaves_no_trace(case):
     mf, key = WITH_ENERGY[case](), case if case == "minao" else "ml+refine"
+    mf.energy_nuc()  # which PySCF keeps in the molecule
     assert_leaves_alone(mf, lambda: pyscf_mlguess.energy(mf, key).energy)
 
 
@@ -115,6 +116,8 @@ def test_the_core_hamiltonian_is_made_once(case, key):
     mf.get_hcore = get_hcore
     guess(mf, key)
     assert len(calls) == 1
+    pyscf_mlguess.energy(mf, key)
+    assert len(calls) == 2
 
 
 def test_a_two_level_scf_makes_it_once_more():

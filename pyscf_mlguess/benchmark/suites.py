@@ -144,10 +144,12 @@ SUITES: dict[str, tuple[Part, ...]] = {
                        for xc in ("pbe", "b3lyp") for name in ("hard", "qm9_size", "ions", "radicals", "distorted")),
     # At least a hundred molecules that the learned guess serves.
     "energies": (
-        Part("qm9_size", _WITHOUT_SCF, _ENERGIES, atoms=19),
-        *(Part(name, _WITHOUT_SCF, _ENERGIES) for name in ("ions", "radicals", "distorted")),
-        Part("small_drugs", _WITHOUT_SCF, _ENERGIES, atoms=18),
+        Part("qm9_size", _WITHOUT_SCF, _ENERGIES, atoms=15),
         Part("elements", _WITHOUT_SCF, _ENERGIES, metals=False),
+        *(Part(name, _WITHOUT_SCF, _ENERGIES) for name in ("ions", "distorted")),
+        Part("small_drugs", _WITHOUT_SCF, _ENERGIES, atoms=16),
+        Part("radicals", _WITHOUT_SCF, _ENERGIES, limit=15),
+        Part("hard", _WITHOUT_SCF, _ENERGIES, atoms=10),
     ),
     "states": (
         *(Part("broken_symmetry", replace(_PBE, xc=xc, unrestricted=True), _STATES) for xc in ("pbe", "b3lyp", "hf")),
