@@ -25,9 +25,17 @@ from pyscf_mlguess.scf_copy import ScfCopy
 class EnergyEstimate:
     """What a density matrix says of the converged SCF.
 
-    energy: total energy, Eh.  energy_error: estimate of what is wrong with it, Eh.
-    dipole: (3,), debye, PySCF's origin.  dipole_error: estimate of the length of what is wrong with it, debye.
+    energy: total energy, Eh, the functional of ``dm``: from orbitals that are filled or empty it is never too low.
+    energy_error: Eh, |tr F (D' - D)|, D' the density matrix of the orbitals of the Fock matrix F.  It is the energy
+        that electrons would gain which do not answer to their own change, to second order (of closed shells)
+        sum_ia 2 F_ia^2 / (e_a - e_i); without it the energy is that of Harris, Phys. Rev. B 31, 1770 (1985).
+    dipole: (3,), debye, PySCF's origin.  dipole_error: length of the dipole's change from D to D', debye.
     dm: the density matrix, PySCF's shapes.
+
+    Both errors are guides, no bounds.  Of 104 molecules (PBE/def2-SVP, ``mlguess bench --suite energies``)
+    ``energy_error`` was 0.9 to 5.8 times the error of 'ml' (5 % and 95 % quantiles; radicals 0.6 to 2.2) and 0.9 to
+    2.8 times that of 'ml+refine'; ``dipole_error`` 1.1 to 7.5 and 0.8 to 6.4 times.  ``energy - energy_error`` is
+    no better for 'ml' and seven times better (median) for 'ml+refine'.
     """
 
     energy: float
