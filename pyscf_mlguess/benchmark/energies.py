@@ -10,6 +10,8 @@ from pyscf.data.nist import HARTREE2EV
 from pyscf_mlguess.benchmark.summary import finite, geometry, label, median_and_largest, spread
 
 _MEV = 1e3 * HARTREE2EV
+# Below this (debye) a converged dipole is not right either.
+_SHARP = 1e-4
 
 # Rows, each with that of the lowest final energy on its molecule.
 Starts = list[tuple[dict, dict]]
@@ -23,7 +25,7 @@ class Energies:
     off it (Harris, Phys. Rev. B 31, 1770 (1985)).
     ratios: ``energy_error`` over the error, 5 %, 50 % and 95 % quantiles; below: runs where it is smaller; both where
     the error is above ``conv_tol``.
-    dipole, dipole_ratios, dipole_below: the same of the dipole, debye.
+    dipole, dipole_ratios, dipole_below: the same of the dipole, debye; ratios where the error is above 1e-4.
     """
 
     guess: str
@@ -61,20 +63,21 @@ def _energies(guess, measured):
     served = [(row, end) for row, end in measured if row["refused"] is None]
     above = np.array([row["initial_energy"] - end["energy"] for row, end in served])
     estimates = np.array([row["initial_energy_error"] for row, _ in served])
-    # The SCF's own energies are not right to more.
+    # The SCF's own results are not right to more.
     resolved = np.abs(above) > [row["protocol"]["conv_tol"] for row, _ in served]
     atoms = np.array([row["natm"] for row, _ in served])
     dipoles = np.array([np.linalg.norm(np.subtract(row["initial_dipole"], end["dipole"])) for row, end in served])
     dipole_estimates = np.array([row["initial_dipole_error"] for row, _ in served])
+    sharp = dipoles > _SHARP
     return Energies(
         guess=guess,
         runs=len(served),
         refused=len(measured) - len(served),
         error=median_and_largest(_MEV * np.abs(above) / atoms),
         relaxed=median_and_largest(_MEV * np.abs(above - estimates) / atoms),
-        ratios=spread((estimates / np.abs(above))[resolved]),
+        ratios=spread(estimates[resolved] / np.abs(above)[resolved]),
         below=int(np.sum((estimates < np.abs(above))[resolved])),
         dipole=median_and_largest(dipoles),
-        dipole_ratios=spread(dipole_estimates / dipoles),
-        dipole_below=int(np.sum(dipole_estimates < dipoles)),
+        dipole_ratios=spread(dipole_estimates[sharp] / dipoles[sharp]),
+        dipole_below=int(np.sum((dipole_estimates < dipoles)[sharp])),
     )

@@ -248,8 +248,8 @@ def _energies(measured: Starts):
               *(number(value, ".2f") for value in e.dipole_ratios), str(e.dipole_below)] for e in energies(measured)]
     return Table("Energies without an SCF", header, cells,
                  "pyscf_mlguess.energy of each guess, one Fock build: absolute errors against the lowest of all SCFs, "
-                 "meV/atom and debye, as they are and (energies) less the estimate. Refused guesses are left out, and "
-                 "ratios where the error is below conv_tol.")
+                 "meV/atom and debye, as they are and (energies) less the estimate. Refused guesses are left out, "
+                 "and ratios where the error is below conv_tol or 1e-4 debye.")
 
 
 def interval(estimate: Estimate) -> str:
