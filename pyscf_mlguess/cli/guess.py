@@ -84,9 +84,9 @@ def predict(
         typer.echo(f"wrote a density matrix of shape {dm.shape} to {output}")
         if energy:
             found = energy_of(mf, dm)
-            typer.echo(f"energy {found.energy:.6f} Eh, right to some {found.energy_error:.0e}\n"
-                       f"dipole {np.array2string(found.dipole, precision=3)} debye, right to some "
-                       f"{found.dipole_error:.0e}")
+            typer.echo(f"energy {found.energy:.9f} Eh, right to some {found.energy_error:.0e} Eh\n"
+                       f"dipole {np.array2string(found.dipole, precision=4, suppress_small=True)} debye, right to some "
+                       f"{found.dipole_error:.0e} debye")
 
 
 def info(model: Annotated[str, typer.Argument(help="Name or path of a model.")] = "default") -> None:
