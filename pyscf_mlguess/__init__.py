@@ -8,8 +8,15 @@ from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.refusal import GuessFailed, GuessRefused, SaddlePoint
 
 __version__ = "0.2.0"
-__all__ = ["GuessFailed", "GuessRefused", "SaddlePoint", "guess", "load_model", "refine", "register", "two_level",
-           "unregister"]
+__all__ = ["GuessFailed", "GuessRefused", "SaddlePoint", "energy", "guess", "load_model", "refine", "register",
+           "two_level", "unregister"]
+
+
+def energy(mf, guess="ml"):
+    """Energy and dipole of a guess from one Fock build, without an SCF: see ``pyscf_mlguess.guess_energy.energy``."""
+    from pyscf_mlguess import guess_energy
+
+    return guess_energy.energy(mf, guess)
 
 
 def guess(mf, model: str = "ml"):

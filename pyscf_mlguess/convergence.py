@@ -8,11 +8,11 @@ from pyscf.scf import chkfile, hf
 from pyscf_mlguess.cheap.determinant import Determinant
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.parallel import single_blas
-from pyscf_mlguess.scf_copy import entropy_energy
+from pyscf_mlguess.scf_copy import ScfCopy, entropy_energy
 
 # The second-order energy is that of orbitals that do not answer to their own change.  The answer of the other electrons
 # multiplied it by 3 at most in `mlguess bench --suite convergence`, as far as errors were above rounding (18 of 77
-# stops).  Half of ten: see energy_error.
+# stops).
 _SAFETY = 5.0
 # Curvatures (Eh) are taken for at least this much.
 _LEAST_CURVATURE = 0.02
@@ -23,21 +23,31 @@ def energy_error(problem: CheapProblem, dm: np.ndarray, fock: np.ndarray) -> flo
 
     dm: density matrix of PySCF's shapes; fock: its real Fock matrix, or that of every spin, as ``mf.get_fock`` gives
     it.  It is 5 |tr F (D' - D)|, D' the density matrix of the orbitals of F.  For small gradients and orbitals that are
-    filled or empty the trace is twice the second-order energy sum_ia 2 F_ia^2 / (e_a - e_i), so this is ten times that
-    energy; with fractional occupations that of the entropy is added.  It holds where orbitals do not turn almost
-    freely; the orientation of an open shell that only the grid holds is that of ``cheap.orientation``.
+    filled or empty the trace is the second-order energy, sum_ia 2 F_ia^2 / (e_a - e_i) of closed shells; with
+    fractional occupations that of the entropy is added.  It holds where orbitals do not turn almost freely; the
+    orientation of an open shell that only the grid holds is that of ``cheap.orientation``.
     """
-    spins = np.array([fock.focka, fock.fockb]) if problem.restricted_open else np.asarray(fock)
-    with single_blas():
-        after = problem.state(np.asarray(fock), spins).dm
-    change = np.vdot(spins, np.asarray(after) - np.asarray(dm))
+    change, _ = relaxed(problem.scf, dm, fock)
     return _SAFETY * (abs(change) + abs(problem.scf.entropy_energy() - entropy_energy(problem.mf)))
 
 
-def energy_error_of_rotations(determinant: Determinant, fock: np.ndarray) -> float:
-    """``energy_error`` of whole occupations that need not be the lowest levels: five times sum_x g_x^2 / h_x.
+def relaxed(scf: ScfCopy, dm: np.ndarray, fock: np.ndarray) -> tuple[float, np.ndarray]:
+    """tr F (D' - D) (Eh) and D', the density matrix of the orbitals of F: what electrons gain that do not answer.
 
-    g, h: gradient and curvature of independent electrons by the free rotations (Eh).  fock: that of every spin.
+    dm, fock: as in ``energy_error``.
+    """
+    spins = np.array([fock.focka, fock.fockb]) if scf.restricted_open else np.asarray(fock)
+    with single_blas():
+        _, coefficients, occupations = scf.orbitals(np.asarray(fock), spins)
+        after = np.asarray(scf.density_matrix(coefficients, occupations))
+    return float(np.vdot(spins, after - np.asarray(dm))), after
+
+
+def energy_error_of_rotations(determinant: Determinant, fock: np.ndarray) -> float:
+    """As ``energy_error``, for whole occupations that need not be the lowest levels: five times sum_x g_x^2 / h_x.
+
+    Where they are the lowest it is twice ``energy_error``.  g, h: gradient and curvature of independent electrons by
+    the free rotations (Eh).  fock: that of every spin.
     """
     canonical, _ = determinant.canonical(fock)
     curvature = np.maximum(np.abs(canonical.curvature(fock)), _LEAST_CURVATURE)

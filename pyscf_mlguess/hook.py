@@ -7,11 +7,12 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator
 
+import numpy as np
 from pyscf.scf import atom_hf, hf
 
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import integrals_stay
-from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class
+from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class, numerical_errors_refused
 
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
 _ORIGINAL = "_pyscf_mlguess_original"
@@ -55,6 +56,21 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
     model = load_model(wanted.model) if wanted.is_learned else None
     with Attempts(mf, f"initial guess {key!r}") as attempt, integrals_stay(mf):
         return _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt)
+
+
+def checked_guess(mf, key: str) -> np.ndarray:
+    """The density matrix of a key of PySCF or of ours, shaped as in ``our_guess``; nothing takes its place.
+
+    mf: SCF object of PySCF.  Raises Refusal where ``our_guess`` would fall back, ValueError for an unknown key, and
+    whatever loading the model raises.
+    """
+    from pyscf_mlguess.models import load_model
+
+    wanted = GuessKey.known(key)
+    model = load_model(wanted.model) if wanted.is_learned else None
+    with numerical_errors_refused():
+        return _guess(mf, mf.mol, wanted, model, lambda key: mf.get_init_guess(mf.mol, key), None,
+                      lambda instead, step: step())
 
 
 def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):

@@ -36,12 +36,19 @@ class GuessKey:
         if learned := _LEARNED.fullmatch(key):
             return cls(learned[2] or "default", refined=bool(learned[1]))
         refined = _REFINED.fullmatch(key)
-        # All that begins with "chk" makes PySCF read the checkpoint file.
-        if refined and (refined[1].lower() in _PYSCF or refined[1].lower().startswith("chk")):
+        if refined and _is_pyscfs(refined[1]):
             return cls(plain=refined[1], refined=True)
         if refined or key.lower().startswith("ml") or "+ref" in key.lower():
             raise ValueError(f"init_guess = {key!r} is no key of pyscf_mlguess; there are {KNOWN}")
         return None
+
+    @classmethod
+    def known(cls, key: str) -> "GuessKey":
+        """``parse`` that takes PySCF's keys, too; raises ValueError for all others, which PySCF takes for minao."""
+        wanted = cls.parse(key)
+        if wanted is None and not _is_pyscfs(key):
+            raise ValueError(f"init_guess = {key!r} is unknown; there are {KNOWN}")
+        return wanted or cls(plain=key)
 
     @property
     def is_learned(self) -> bool:
@@ -50,3 +57,8 @@ class GuessKey:
     def with_refinement(self) -> "GuessKey":
         """The same guess, refined."""
         return replace(self, refined=True)
+
+
+def _is_pyscfs(key):
+    # All that begins with "chk" makes PySCF read the checkpoint file.
+    return key.lower() in _PYSCF or key.lower().startswith("chk")

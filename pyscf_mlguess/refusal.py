@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from pyscf import gto
 from pyscf.lib import logger
-from pyscf.scf import hf, uhf
+from pyscf.scf import hf, rohf, uhf
 from scipy.spatial import cKDTree
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, LAST_ELEMENT
@@ -119,6 +119,13 @@ def check_scf_class(mf: hf.SCF) -> None:
     if not isinstance(mf, (hf.RHF, uhf.UHF)):
         # Classes of the same name (pyscf.x2c.x2c.UHF) are told apart by the module.
         raise Refusal(f"{type(mf).__module__}.{type(mf).__name__} is not supported; what works is {SUPPORTED_CLASSES}")
+
+
+def check_density_matrix(mf: hf.SCF, dm: np.ndarray) -> None:
+    """Raise Refusal unless ``dm`` has the shape that ``mf`` needs: (nao, nao) for RHF and RKS, else (2, nao, nao)."""
+    nao, spins = mf.mol.nao, () if isinstance(mf, hf.RHF) and not isinstance(mf, rohf.ROHF) else (2,)
+    if np.shape(dm) != (*spins, nao, nao):
+        raise Refusal(f"density matrix of shape {np.shape(dm)}; {type(mf).__name__} needs {(*spins, nao, nao)}")
 
 
 def check_molecule(mol: gto.MoleBase) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 
 FITTED = {"xc": "pbe", "basis": "def2-svp", "density_fit": True, "grid_level": 3, "conv_tol": 1e-9, "max_cycle": 50,
           "threads": 1, "max_memory": 4000, "smearing": 0.0, "symmetry": False, "restricted_open": False,
-          "unrestricted": False, "scanner": False, "converge_on": False, "stability": False, "pyscf_version": "2.14.0"}
+          "unrestricted": False, "scanner": False, "converge_on": False, "stability": False,
+          "without_scf": False, "pyscf_version": "2.14.0"}
 UNFITTED = FITTED | {"xc": "b3lyp", "basis": "def2-tzvp", "density_fit": False}
 
 
@@ -23,7 +24,8 @@ def row(molecule, guess, cycles, energy=-1.0, **other):
             "wall": times(1.0, float(cycles), build=0.5 * cycles),
             "cpu": times(2.0, 2.0 * cycles, build=1.0 * cycles), "peak_memory_mb": 100.0,
             "resident_mb": {"before": 50, "after_guess": 60, "after": 80}, "energy_estimate": None,
-            "energy_lacking": None,
+            "energy_lacking": None, "initial_energy_error": None, "initial_dipole": None, "initial_dipole_error": None,
+            "dipole": None,
             "integrals": "density-fitted", "stable": None, "refused": None, "warnings": [], "error": None} | other
 
 

@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ao_rotation
-from pyscf import gto
+from pyscf import dft, gto
 from safetensors.numpy import load_file, save
 
+from pyscf_mlguess import energy
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import FAMILIES, ModelError, load_model, save_model
 from pyscf_mlguess.models.base import CARD_FIELDS
+from pyscf_mlguess.pipeline import initial_density_matrix
 from pyscf_mlguess.predictions import AuxiliaryDensity
 from pyscf_mlguess.routes.projection import reference_molecule
 from pyscf_mlguess.structure import Structure
@@ -174,6 +176,16 @@ class FamilyTests:
         change = np.abs(full - none).max()
         assert change > 1e-4 * np.abs(none).max()
         assert 0 < np.abs(barely - none).max() < 1e-4 * change and 0 < np.abs(more - half).max() < 1e-4 * change
+
+    # -- energy --
+
+    def test_energy_and_dipole_are_those_of_the_predicted_matrix(self, model, formamide):
+        mf = dft.RKS(formamide, xc="pbe").density_fit()
+        mf.grids.level = 0
+        dm = initial_density_matrix(mf, model, checked=False)
+        found = energy(mf, dm)
+        assert found.energy == pytest.approx(mf.energy_tot(np.asarray(dm)), abs=1e-8)
+        assert 0 < found.energy_error < np.inf and np.isfinite(found.dipole).all()
 
     # -- card and file --
 

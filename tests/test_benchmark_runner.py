@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from benchmark_runs import H2, HF_STO3G, OH, WATER, run, run_all
 
+from pyscf_mlguess import energy
 from pyscf_mlguess.benchmark import guesses, runner, single_run
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
@@ -190,21 +191,40 @@ def test_what_the_energy_lacks_at_the_stop():
     assert two["scf_builds"] < 5  # what shows the error is not the run's own
 
 
+@pytest.mark.parametrize("molecule, guess", [(WATER, "ml"), (OH, "ml+refine")])
+def test_energies_of_guesses_without_their_scf(molecule, guess):
+    protocol = Protocol(xc="pbe", basis="def2-svp", grid_level=1)
+    ran, _ = run(molecule, guess, protocol)
+    row, dm = run(molecule, guess, replace(protocol, without_scf=True))
+    minao, _ = run(molecule, "minao", replace(protocol, without_scf=True))
+    assert minao["converged"] and minao["dipole"] and dm is None
+    assert (row["converged"], row["energy"], row["dipole"], row["error"], row["cycles"]) == (None, None, None, None, 0)
+    assert row["guess_builds"] + row["scf_builds"] == 1
+    found = energy(protocol.mean_field(molecule.mol("def2-svp")), guess)
+    for name, value in (("initial_energy", found.energy), ("initial_energy_error", found.energy_error),
+                        ("initial_dipole", found.dipole), ("initial_dipole_error", found.dipole_error)):
+        assert row[name] == pytest.approx(value, rel=1e-3, abs=1e-5)
+        assert ran[name] == pytest.approx(value, rel=1e-3, abs=1e-5)
+    assert ran["dipole"] == pytest.approx(minao["dipole"], abs=1e-3)
+
+
 def test_results_of_earlier_versions_are_read(tmp_path):
     output = tmp_path / "bench.jsonl"
     run_all([H2], ["minao"], output)
     (now,) = read_rows(output)
     old = json.loads(output.read_text())
-    for name in ("resident_mb", "energy_estimate", "energy_lacking", "stable", "warnings"):
+    for name in ("resident_mb", "energy_estimate", "energy_lacking", "stable", "warnings", "dipole", "initial_dipole",
+                 "initial_energy_error", "initial_dipole_error"):
         del old[name]
     for name in ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "scanner", "converge_on",
-                 "stability"):
+                 "stability", "without_scf"):
         del old["protocol"][name]
     del old["wall"]["build"], old["cpu"]["build"]
     output.write_text(json.dumps(old) + "\n")
     (before,) = read_rows(output)
     assert fock_builds(before) == fock_builds(now) and before["protocol"] == now["protocol"]
-    assert not re.search(r"\bnan\b", markdown([before])) and "Memory" not in markdown([before])
+    text = markdown([before])
+    assert not re.search(r"\bnan\b|Memory|without an SCF", text)
     run_all([H2], ["minao"], output)
     assert len(read_rows(output)) == 1
 

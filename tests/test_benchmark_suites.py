@@ -54,6 +54,16 @@ def test_the_convergence_suite_meets_all_kinds_of_occupations():
     assert {b.set for b in chosen} >= {"hard", "radicals", "ions", "transition_metals", "qm9_size"}
 
 
+def test_the_energies_suite_has_a_hundred_molecules_of_all_kinds():
+    chosen = list(batches("energies"))
+    assert {(b.protocol.xc, b.protocol.basis, b.protocol.without_scf) for b in chosen} == {("pbe", "def2-svp", True)}
+    assert {b.guesses for b in chosen} == {("minao", "ml-density", "ml", "ml+refine")}
+    assert {b.set for b in chosen} == {"qm9_size", "ions", "radicals", "distorted", "small_drugs", "elements", "hard"}
+    assert sum(len(b.molecules) for b in chosen) >= 120  # some are refused
+    (elements,) = (b for b in chosen if b.set == "elements")
+    assert not {"Fe", "Ti", "Zn"} & {symbol for molecule in elements.molecules for symbol in molecule.symbols}
+
+
 def test_the_states_suite_meets_every_kind_of_exchange_with_and_without_spin_symmetry():
     chosen = list(batches("states"))
     assert {b.set for b in chosen} == {"broken_symmetry"}
@@ -116,6 +126,7 @@ def test_models_take_the_place_of_the_default_one():
 
 
 def test_an_unknown_suite_is_named():
-    known = "quick, standard, times, builds, families, builds-large, convergence, one-build, states, difficult, full"
+    known = ("quick, standard, times, builds, families, builds-large, convergence, one-build, energies, states, "
+             "difficult, full")
     with pytest.raises(ValueError, match=f"unknown suite 'slow'; known are {known}"):
         list(batches("slow"))

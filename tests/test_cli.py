@@ -79,6 +79,24 @@ def test_predict_writes_what_guess_returns(water, tmp_path, named):
         assert list(archive["symbols"]) == ["O", "H", "H"]
 
 
+@pytest.mark.parametrize("options, key", [((), "ml"), (("--refine",), "ml+refine")])
+def test_predict_prints_energy_and_dipole(water, tmp_path, options, key):
+    result = mlguess("predict", water, "--basis", "sto-3g", "--output", tmp_path / "guess.npz", *options)
+    mf = dft.RKS(gto.M(atom=str(water), basis="sto-3g", verbose=0), xc="pbe").density_fit()
+    found = pyscf_mlguess.energy(mf, key)
+    energy, error = re.search(r"energy (-\d+\.\d+) Eh, right to some (\S+)", result.output).groups()
+    assert float(energy) == pytest.approx(found.energy, abs=1e-6)
+    assert float(error) == pytest.approx(found.energy_error, rel=0.5)
+    dipole = re.search(r"dipole \[(.*)\] debye", result.output)[1].split()
+    assert list(map(float, dipole)) == pytest.approx(found.dipole, abs=1e-3)
+
+
+def test_predict_without_an_energy(water, tmp_path, monkeypatch):
+    monkeypatch.setattr("pyscf_mlguess.guess_energy.energy", None)
+    result = mlguess("predict", water, "--no-energy", "--output", tmp_path / "guess.npz")
+    assert result.exit_code == 0 and "debye" not in result.output
+
+
 def test_train_without_its_reference(tmp_path):
     result = mlguess("train", tmp_path / "none.h5", "--output", tmp_path / "model.safetensors")
     assert_clear_error(result, "none.h5")

@@ -38,6 +38,17 @@ def test_a_key_is_taken_apart(key):
     assert GuessKey.parse(key).is_learned == (OURS[key].model is not None)
 
 
+@pytest.mark.parametrize("key", [*OURS, *THEIRS, "chkfile", "vsap"])
+def test_known_keys_are_ours_and_pyscf_s(key):
+    assert GuessKey.known(key) == OURS.get(key, GuessKey(plain=key))
+
+
+@pytest.mark.parametrize("key", ["minoa", "nonsense", "mlx"])
+def test_what_pyscf_would_take_for_minao_is_not_known(key):
+    with pytest.raises(ValueError, match=f"init_guess = {key!r}.*'ml'"):
+        GuessKey.known(key)
+
+
 def test_refinement_is_added_once():
     assert GuessKey.parse("ml:x").with_refinement() == GuessKey.parse("ml+refine:x")
     assert GuessKey.parse("minao+refine").with_refinement() == GuessKey.parse("minao+refine")

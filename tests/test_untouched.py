@@ -36,6 +36,14 @@ CASES = {
     "QM/MM": lambda: qmmm.mm_charge(scf.RHF(molecule()), [[0.0, 0.0, 4.0]], [0.5]),
     "density fitting": lambda: kohn_sham(molecule()).density_fit(),
 }
+WITH_ENERGY = {name: make for name, make in CASES.items() if name != "smearing"} | {
+    "exchange with density fitting": lambda: scf.ROHF(molecule(**METHYL)).density_fit(),
+    "solvent": lambda: kohn_sham(molecule()).PCM(),
+    "newton": lambda: kohn_sham(molecule()).newton(),
+    "two-level": lambda: two_level(kohn_sham(molecule())),
+    "minao": lambda: kohn_sham(molecule()),
+}
+PARTS = ("grids", "with_x2c", "with_df", "with_solvent", "_scf")
 
 
 def guess(mf, key):
@@ -60,15 +68,26 @@ def assert_unchanged(thing, before):
             assert value.keys() == content.keys() and all(value[key] is content[key] for key in content), name
 
 
+def assert_leaves_alone(mf, work):
+    parts = [mf, mf.mol, *(getattr(mf, name) for name in PARTS if getattr(mf, name, None))]
+    before = [snapshot(part) for part in parts]
+    assert np.isfinite(work()).all()
+    for part, attributes in zip(parts, before):
+        assert_unchanged(part, attributes)
+
+
 @pytest.mark.parametrize("key", KEYS)
 @pytest.mark.parametrize("case", CASES)
 def test_the_scf_object_stays_as_it_was(case, key):
     mf = CASES[case]()
-    parts = [mf, mf.mol, *(getattr(mf, name) for name in ("grids", "with_x2c", "with_df") if getattr(mf, name, None))]
-    before = [snapshot(part) for part in parts]
-    assert np.isfinite(guess(mf, key)).all()
-    for part, attributes in zip(parts, before):
-        assert_unchanged(part, attributes)
+    assert_leaves_alone(mf, lambda: guess(mf, key))
+
+
+@pytest.mark.parametrize("case", WITH_ENERGY)
+def test_an_energy_leaves_no_trace(case):
+    mf, key = WITH_ENERGY[case](), case if case == "minao" else "ml+refine"
+    mf.energy_nuc()  # which PySCF keeps in the molecule
+    assert_leaves_alone(mf, lambda: pyscf_mlguess.energy(mf, key).energy)
 
 
 def test_a_converged_object_keeps_its_results(tmp_path):
@@ -79,6 +98,7 @@ def test_a_converged_object_keeps_its_results(tmp_path):
     before, file, log = snapshot(mf), (tmp_path / "scf.chk").read_bytes(), mf.stdout.getvalue()
     for key in KEYS:
         guess(mf, key)
+        pyscf_mlguess.energy(mf, key)
     assert_unchanged(mf, before)
     assert (tmp_path / "scf.chk").read_bytes() == file and mf.stdout.getvalue() == log
 
@@ -96,6 +116,8 @@ def test_the_core_hamiltonian_is_made_once(case, key):
     mf.get_hcore = get_hcore
     guess(mf, key)
     assert len(calls) == 1
+    pyscf_mlguess.energy(mf, key)
+    assert len(calls) == 2
 
 
 def test_a_two_level_scf_makes_it_once_more():

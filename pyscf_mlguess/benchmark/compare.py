@@ -55,7 +55,7 @@ def compare(rows_a: list[dict], rows_b: list[dict], name_a: str, name_b: str) ->
 def _group(rows):
     """{(set, protocol without PySCF's version): {guess: {(weights, version): {molecule: row}}}}."""
     grouped: dict[tuple, dict] = {}
-    for row in rows:
+    for row in (row for row in rows if row["converged"] is not None):
         protocol = tuple((name, value) for name, value in sorted(row["protocol"].items()) if name != "pyscf_version")
         variant = row["weights"], row["protocol"]["pyscf_version"]
         guesses = grouped.setdefault((row["set"], protocol), {})

@@ -8,7 +8,7 @@ from importlib.resources import files
 import jinja2
 
 from pyscf_mlguess.benchmark.figures import draw
-from pyscf_mlguess.benchmark.report import HEAD, facts, overview, tables
+from pyscf_mlguess.benchmark.report import HEAD, facts, overviews, tables
 from pyscf_mlguess.benchmark.sections import sections
 
 
@@ -21,7 +21,7 @@ def html(rows: list[dict]) -> str:
     environment.filters["unbroken"] = _unbroken
     return environment.from_string(template).render(
         head=HEAD,
-        overview=overview(parts),
+        overviews=overviews(parts),
         sections=[{"section": section, "facts": facts(section), "tables": tables(section), "figures": figures}
                   for section, figures in zip(parts, draw(parts), strict=True)],
     )

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pyscf_mlguess.guess_energy import EnergyEstimate, estimate
+
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _RESET_PEAK = "5"  # proc(5)
 
@@ -27,7 +29,7 @@ class Observation:
         self.curve: list[list[float]] = []
         self.resident_after_guess: float | None = None
         self._begun = False
-        self._fock = self._dm = None
+        self._dm = self._h1e = self._vhf = None
 
     def begin(self) -> None:
         """The next Fock build is the SCF's own."""
@@ -44,17 +46,24 @@ class Observation:
         It is that of the commutator FDS - SDF in an orthonormal basis (Pulay, J. Comput. Chem. 3, 556 (1982)),
         over sqrt(2): equal to PySCF's norm of get_grad for an idempotent density matrix.
         """
-        if self._fock is None:
+        if self._dm is None:
             return None
         values, vectors = np.linalg.eigh(ovlp)
         orth = vectors / np.sqrt(np.maximum(values, 1e-12))
-        product = self._fock @ self._dm @ ovlp
+        dm = np.asarray(self._dm)
+        product = np.asarray(self._h1e + self._vhf) @ dm @ ovlp
         commutator = orth.T @ (product - product.swapaxes(-1, -2)) @ orth
         return float(np.linalg.norm(commutator) / np.sqrt(2))
 
+    def initial_estimate(self, mf) -> EnergyEstimate | None:
+        """What ``pyscf_mlguess.energy`` says of the guess; None with smearing, and where nothing finite is known."""
+        if self._dm is None or getattr(mf, "sigma", None) or not np.isfinite(self._vhf).all():
+            return None
+        return estimate(mf, self._dm, self._h1e, self._vhf, self.initial_energy)
+
     def see_guess(self, dm, h1e, vhf, energy) -> None:
-        """Keep the guess and its Fock matrix; the gradient is computed when the clock no longer runs."""
-        self.initial_energy, self._dm, self._fock = float(energy), np.asarray(dm), np.asarray(h1e + vhf)
+        """Keep the guess and its Fock matrix; what follows from them is computed when the clock no longer runs."""
+        self.initial_energy, self._dm, self._h1e, self._vhf = float(energy), dm, h1e, vhf
 
     def see_cycle(self, envs: dict) -> None:
         """PySCF's ``mf.callback``."""

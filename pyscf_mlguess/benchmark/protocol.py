@@ -12,7 +12,7 @@ from pyscf.lib.exceptions import BasisNotFoundError
 # The share of the free memory that PySCF gives a fitting tensor (``df.DF.build``).
 _SHARE_OF_MEMORY = 0.9
 _RARE = ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "scanner", "converge_on",
-         "stability")
+         "stability", "without_scf")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Protocol:
     unrestricted: UHF or UKS for closed shells, too.
     scanner: the frames of a path are steps of one PySCF scanner; the first is walked, not recorded.
     converge_on: converged runs go on to 1e-12 Eh, which shows what their energy lacked.
+    without_scf: of guesses other than minao the energy is taken and no SCF run.
     stability: of converged runs it is asked whether they ended in a minimum (``benchmark.stability``).
     """
 
@@ -46,6 +47,7 @@ class Protocol:
     scanner: bool = False
     converge_on: bool = False
     stability: bool = False
+    without_scf: bool = False
     pyscf_version: str = pyscf.__version__
 
     def mean_field(self, mol: gto.Mole) -> scf.hf.SCF:

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass
 
+from pyscf_mlguess.benchmark.energies import Starts, energies
 from pyscf_mlguess.benchmark.guesses import BASELINE
 from pyscf_mlguess.benchmark.sections import (
     NOISE,
@@ -57,8 +58,8 @@ def markdown(rows: list[dict]) -> str:
     if not parts:
         blocks.append("No runs.")
     if len(parts) > 1:
-        table = overview(parts)
-        blocks += [f"## {table.title}", markdown_table(table), table.note]
+        for table in overviews(parts):
+            blocks += [f"## {table.title}", markdown_table(table), table.note]
     for section in parts:
         blocks += [f"## {escape(section.title)}", *map(escape, facts(section))]
         for table in tables(section):
@@ -96,6 +97,13 @@ def facts(section: Section) -> list[str]:
     return [f"Protocol: {protocol}, PySCF's DIIS.", "; ".join([molecules, *trained]) + "."]
 
 
+def overviews(parts: list[Section]) -> list[Table]:
+    """What stands before the sections: the overview, and the energies without an SCF of them all."""
+    measured = [start for section in parts for start in section.starts]
+    runs = [section for section in parts if not section.protocol["without_scf"]]
+    return [*([overview(runs)] if runs else []), *([_energies(measured)] if measured else [])]
+
+
 def overview(parts: list[Section]) -> Table:
     """One line per section, for the guesses that at least two fifths of the sections hold."""
     occurrences = Counter(s.guess for section in parts for s in section.summaries if s.guess != BASELINE)
@@ -127,10 +135,13 @@ def _builds_per_run(summary):
 
 
 def tables(section: Section) -> list[Table]:
-    """The tables of one section; none without a run of minao."""
+    """The tables of one section; none without a run of minao, and the energies alone where no SCF went on."""
     if not section.summaries:
         return []
-    optional = ((_states, section.states), (_times, section.times), (_memory, section.memory), (_stops, section.stops))
+    if section.protocol["without_scf"]:
+        return [_energies(section.starts)] if section.starts else []
+    optional = ((_states, section.states), (_times, section.times), (_memory, section.memory), (_stops, section.stops),
+                (_energies, section.starts))
     return [_builds(section.summaries), _quality(section.summaries), _sizes(section.summaries, section.sizes),
             *(table(found) for table, found in optional if found)]
 
@@ -225,6 +236,20 @@ def _stops(stops: list[Stop]):
                  "Lacking: |energy - energy that plain PySCF reaches from there at conv_tol 1e-12, gradient 1e-7|. "
                  "Estimates: what the two-level SCF takes this to be at most. Too small, and the ratio: differences "
                  f"below {NOISE:.0e} Eh are rounding. Last: energy against that of minao's run.")
+
+
+def _energies(measured: Starts):
+    header = ["guess", "molecules", "refused", "energy: median", "largest", "less estimate: median", "largest",
+              "estimate / error: 5 %", "50 %", "95 %", "too small", "dipole: median", "largest",
+              "estimate / error: 5 %", "50 %", "95 %", "too small"]
+    cells = [[e.guess, str(e.runs), str(e.refused), *(number(value, ".3g") for value in (*e.error, *e.relaxed)),
+              *(number(value, ".2f") for value in e.ratios), str(e.below),
+              *(number(value, ".2g") for value in e.dipole),
+              *(number(value, ".2f") for value in e.dipole_ratios), str(e.dipole_below)] for e in energies(measured)]
+    return Table("Energies without an SCF", header, cells,
+                 "pyscf_mlguess.energy of each guess, one Fock build: absolute errors against the lowest of all SCFs, "
+                 "meV/atom and debye, as they are and (energies) less the estimate. Refused guesses are left out, "
+                 "and ratios where the error is below conv_tol or 1e-4 debye.")
 
 
 def interval(estimate: Estimate) -> str:

@@ -8,6 +8,7 @@ from statistics import fmean
 
 import numpy as np
 
+from pyscf_mlguess.benchmark.energies import Starts, starts
 from pyscf_mlguess.benchmark.states import States, states
 from pyscf_mlguess.benchmark.summary import (
     ENERGY_TOLERANCE,
@@ -18,8 +19,10 @@ from pyscf_mlguess.benchmark.summary import (
     geometry,
     label,
     lowest_energies,
+    median_and_largest,
     pairs_with_baseline,
     ratio,
+    spread,
     summarise,
     time_ratio,
     timed_pairs,
@@ -114,6 +117,7 @@ class Section:
 
     molecules: those that minao ran on.  left_out: those that it did not, which no statistics hold.
     memory, stops: of the guesses for which they were measured.  states: where the protocol asks for stability.
+    starts: where the guess's energy was measured.
     pairs: per guess, its row and minao's on each molecule.  lowest: final energy (Eh) per molecule.
     """
 
@@ -128,6 +132,7 @@ class Section:
     memory: list[Memory]
     stops: list[Stop]
     states: list[States]
+    starts: Starts
     remarks: list[str]
     pairs: dict[str, Pairs]
     lowest: dict[tuple[str, str], float]
@@ -162,7 +167,8 @@ def sections(rows: list[dict]) -> list[Section]:
 
 
 def _section(number, rows):
-    pairs = pairs_with_baseline(rows)
+    runs = [row for row in rows if row["converged"] is not None]
+    pairs = pairs_with_baseline(runs)
     molecules = {geometry(base): base["natm"] for of_guess in pairs.values() for _, base in of_guess}
     return Section(
         number=number,
@@ -170,12 +176,13 @@ def _section(number, rows):
         protocol=rows[0]["protocol"],
         molecules=len(molecules),
         left_out=len({geometry(row) for row in rows} - set(molecules)),
-        summaries=summarise(rows),
+        summaries=summarise(runs),
         sizes=[_size_bin(first, last, molecules, pairs) for first, last in _size_bins(list(molecules.values()))],
         times=[_time_split(guess, of_guess) for guess, of_guess in pairs.items() if timed_pairs(of_guess)],
         memory=[found for guess, of_guess in pairs.items() if (found := _memory(guess, of_guess))],
         stops=[found for guess, of_guess in pairs.items() if (found := _stop(guess, of_guess))],
         states=states(pairs) if rows[0]["protocol"]["stability"] else [],
+        starts=starts(rows),
         remarks=_remarks(rows),
         pairs=pairs,
         lowest=lowest_energies(rows),
@@ -249,15 +256,11 @@ def _stop(guess, pairs):
     estimates = np.array([row["energy_estimate"] if finite(row["energy_estimate"]) else math.nan for row in runs])
     known, real = np.isfinite(estimates), lacking > NOISE
     ratios = estimates[known & real] / lacking[known & real]
-    return Stop(guess, len(runs), int(known.sum()), _median_and_largest(estimates[known]), _median_and_largest(lacking),
+    return Stop(guess, len(runs), int(known.sum()), median_and_largest(estimates[known]), median_and_largest(lacking),
                 int(np.sum(known & (lacking > estimates + NOISE))),
-                tuple(map(float, np.quantile(ratios, (0.05, 0.5, 0.95)))) if len(ratios) else (math.nan,) * 3,
+                spread(ratios),
                 max((row["energy"] - base["energy"] for row, base in pairs
                      if finite(row["energy"]) and finite(base["energy"])), default=math.nan))
-
-
-def _median_and_largest(values):
-    return (float(np.median(values)), float(values.max())) if len(values) else (math.nan, math.nan)
 
 
 def _mean_stages(times):
@@ -279,7 +282,7 @@ def _remarks(rows):
         where = f"{row['molecule']}, {label(row)}: "
         if row["error"]:
             remarks.append(where + f"failed, {row['error']}")
-        elif not row["converged"]:
+        elif row["converged"] is False:
             remarks.append(where + f"not converged in {row['cycles']} cycles")
         elif finite(row["energy"]) and (above := row["energy"] - lowest[geometry(row)]) > ENERGY_TOLERANCE:
             remarks.append(where + f"higher energy, {above:.1e} Eh above the lowest")

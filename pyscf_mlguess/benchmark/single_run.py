@@ -10,6 +10,7 @@ import numpy as np
 from pyscf_mlguess import two_level
 from pyscf_mlguess.benchmark.counting import counting_builds
 from pyscf_mlguess.benchmark.guesses import (
+    BASELINE,
     Start,
     code_of,
     initial_density,
@@ -47,13 +48,15 @@ def identity(set_name: str, molecule, guess: str, protocol) -> dict:
 def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray | None]:
     """One SCF from one guess: the row of the results file and the final density matrix (None if not converged).
 
-    A refused guess is recorded as such and the run goes on from PySCF's default, as it does for users.
+    A refused guess is recorded as such and the run goes on from PySCF's default, as it does for users.  Where the
+    protocol asks for no SCF, "converged" is None.
     """
     molecule, protocol = start.molecule, start.protocol
     row = identity(set_name, molecule, guess, protocol) | {
         "natm": len(molecule.symbols), "nao": None, "trained_on": _trained_on(guess, molecule),
         "cycles": protocol.max_cycle, "converged": False, "energy": None, "initial_energy": None,
-        "initial_gradient": None, "curve": [], "guess_builds": 0, "scf_builds": 0, "cheap_iterations": 0,
+        "initial_gradient": None, "initial_energy_error": None, "initial_dipole": None, "initial_dipole_error": None,
+        "dipole": None, "curve": [], "guess_builds": 0, "scf_builds": 0, "cheap_iterations": 0,
         "energy_estimate": None, "energy_lacking": None, "wall": None, "cpu": None, "peak_memory_mb": None,
         "resident_mb": None, "integrals": None, "stable": None, "refused": None, "warnings": None, "error": None,
     }
@@ -67,11 +70,15 @@ def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray
         return row, None
     if peak_is_own:
         row["peak_memory_mb"] = round(peak_memory_mb())
+    if _without_scf(guess, protocol):
+        row.update(converged=None, cycles=0)
+        return row, None
     row["integrals"] = "density-fitted" if protocol.density_fit else "direct" if mf._eri is None else "in-core"
     if not mf.converged:
         return row, None
     # Newton counts no cycles; its macro-iterations are on the curve.
     row.update(converged=True, cycles=int(mf.cycles) or len(row["curve"]), energy=float(mf.e_tot))
+    row["dipole"] = np.asarray(mf.dip_moment(verbose=0)).round(6).tolist()
     if protocol.stability:
         row["stable"] = is_stable(mf)
     if protocol.converge_on:
@@ -105,6 +112,9 @@ def _run(row, guess, start):
     row["curve"] = [[round(energy, 10), float(f"{gradient:.4g}")] for energy, gradient in observation.curve]
     row["initial_energy"] = observation.initial_energy
     row["initial_gradient"] = observation.initial_gradient(mf.get_ovlp())
+    if (start_of_scf := observation.initial_estimate(mf)) is not None:
+        row["initial_energy_error"], row["initial_dipole_error"] = start_of_scf.energy_error, start_of_scf.dipole_error
+        row["initial_dipole"] = start_of_scf.dipole.round(6).tolist()
     row["energy_estimate"] = getattr(mf, "energy_error", None)
     for kind in ("wall", "cpu"):
         row[kind] = _stage_seconds(getattr(times, kind), before[kind])
@@ -126,9 +136,15 @@ def _object(guess, start):
         mf = SOLVERS[guess](mf)
     if is_two_level(guess):
         mf = two_level(mf, verify=is_verified(guess))
+    if _without_scf(guess, start.protocol):
+        mf.max_cycle = 0
     if start.protocol.scanner:
         mf = start.scanners[guess] = start.protocol.scanning(mf)
     return mf, mol
+
+
+def _without_scf(guess, protocol):
+    return protocol.without_scf and guess != BASELINE
 
 
 def _guess(mf, guess, start):

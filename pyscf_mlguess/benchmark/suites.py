@@ -1,8 +1,9 @@
 """What `mlguess bench --suite` runs.
 
 quick, standard (the tables of RESULTS.md), times, full; builds (what the two-level SCF is to reach), builds-large
-(the same where users wait longest), convergence (whether its stopping rule is right), one-build, families (all models
-beside each other), states (whether it ends in the right state), difficult (whether it converges where DIIS does not).
+(the same where users wait longest), convergence (whether its stopping rule is right), one-build, energies (those of
+guesses, without an SCF), families (all models beside each other), states (whether it ends in the right state),
+difficult (whether it converges where DIIS does not).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ _CHOICES = ("minao", LEARNED, *_REFINED)
 _TWO_LEVEL = ("minao", LEARNED, *_BOTH)
 _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)
+_ENERGIES = ("minao", "ml-density", LEARNED, "ml+refine")
 _STATES = ("minao", "minao+refine", *_BOTH)
 # Every family: the density, exchange with it, matrices as they are predicted and after one cheap Fock matrix.
 _FAMILIES = ("minao", "ml:linear-ace-3", "ml:exchange-1", "ml-density:density-matrix-1",
@@ -57,13 +59,14 @@ _TO_REACH = replace(_PBE, threads=2)
 _WB97XD = "HYB_GGA_XC_WB97X_D"
 _STOP = replace(_PBE, converge_on=True)
 _STATE = replace(_PBE, stability=True)
+_WITHOUT_SCF = replace(_PBE, without_scf=True)
 
 
 @dataclass(frozen=True)
 class Part:
     """The first ``limit`` molecules of a shipped set (all if None), at most ``atoms`` large, at one level.
 
-    metals: those with a transition metal only, reported as the set "transition_metals".
+    metals: those with a transition metal only, reported as the set "transition_metals", or (False) those without.
     singlets: those without unpaired electrons only.
     """
 
@@ -72,7 +75,7 @@ class Part:
     guesses: tuple[str, ...]
     limit: int | None = None
     atoms: int | None = None
-    metals: bool = False
+    metals: bool | None = None
     singlets: bool = False
 
 
@@ -148,6 +151,15 @@ SUITES: dict[str, tuple[Part, ...]] = {
     # Energies from a single Fock build, against plain PySCF taken to the end.
     "one-build": tuple(Part(name, replace(_STOP, xc=xc), ("minao", "one-build:minao", "one-build:ml"), atoms=14)
                        for xc in ("pbe", "b3lyp") for name in ("hard", "qm9_size", "ions", "radicals", "distorted")),
+    # At least a hundred molecules that the learned guess serves.
+    "energies": (
+        Part("qm9_size", _WITHOUT_SCF, _ENERGIES, atoms=15),
+        Part("elements", _WITHOUT_SCF, _ENERGIES, metals=False),
+        *(Part(name, _WITHOUT_SCF, _ENERGIES) for name in ("ions", "distorted")),
+        Part("small_drugs", _WITHOUT_SCF, _ENERGIES, atoms=16),
+        Part("radicals", _WITHOUT_SCF, _ENERGIES, limit=15),
+        Part("hard", _WITHOUT_SCF, _ENERGIES, atoms=10),
+    ),
     "states": (
         *(Part("broken_symmetry", replace(_PBE, xc=xc, unrestricted=True), _STATES) for xc in ("pbe", "b3lyp", "hf")),
         # Open shells would be unrestricted here, too.
@@ -188,8 +200,9 @@ def batches(name: str, learned: tuple[str, ...] = (LEARNED,)) -> Iterator[Batch]
     for part in SUITES[name]:
         molecules, _ = load_set(part.set)
         chosen = [molecule for molecule in molecules if len(molecule.symbols) <= (part.atoms or float("inf"))]
-        if part.metals:
-            chosen = [molecule for molecule in chosen if NOT_AS_FREE_ATOMS & set(map(charge, molecule.symbols))]
+        if part.metals is not None:
+            chosen = [molecule for molecule in chosen
+                      if part.metals == bool(NOT_AS_FREE_ATOMS & set(map(charge, molecule.symbols)))]
         if part.singlets:
             chosen = [molecule for molecule in chosen if molecule.multiplicity == 1]
         label = "transition_metals" if part.metals else part.set

@@ -101,6 +101,16 @@ def finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
+def median_and_largest(values: np.ndarray) -> tuple[float, float]:
+    """Both, NaN where there are no values."""
+    return (float(np.median(values)), float(values.max())) if len(values) else (math.nan, math.nan)
+
+
+def spread(values: np.ndarray) -> tuple[float, float, float]:
+    """5 %, 50 % and 95 % quantiles, NaN where there are no values."""
+    return tuple(map(float, np.quantile(values, (0.05, 0.5, 0.95)))) if len(values) else (math.nan,) * 3
+
+
 def bootstrap(own: list[float], base: list[float]) -> tuple[Estimate, Estimate]:
     """Ratio of sums and mean of ratios, own / base, with percentile intervals from resampled molecules."""
     own, base = np.asarray(own, dtype=float), np.asarray(base, dtype=float)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 from pyscf.lib import logger
-from pyscf.scf import hf, rohf
+from pyscf.scf import hf
 
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.orientation import FreeRotation, Pin
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.states import lower_state
 from pyscf_mlguess.parallel import single_blas
-from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
+from pyscf_mlguess.refusal import check_density_matrix, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
 
 MAX_ITERATIONS = 20
@@ -36,9 +36,7 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     """
     check_scf_class(mf)
     check_molecule(mf.mol)
-    nao, spins = mf.mol.nao, () if isinstance(mf, hf.RHF) and not isinstance(mf, rohf.ROHF) else (2,)
-    if np.shape(dm) != (*spins, nao, nao):
-        raise Refusal(f"density matrix of shape {np.shape(dm)}; {type(mf).__name__} needs {(*spins, nao, nao)}")
+    check_density_matrix(mf, dm)
     return refined(unsolved(mf), dm)
 
 

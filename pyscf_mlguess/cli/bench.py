@@ -27,8 +27,9 @@ def bench(
         help="quick (12 CPU minutes), standard (the tables of RESULTS.md, an hour of one core), times (two hours of "
              "two quiet cores), builds (what the two-level SCF is to reach, four hours of two cores), builds-large (a "
              "day), convergence (whether it stops rightly, three hours of one core), one-build (energies from one Fock "
-             "build, an hour of one core), states (whether it ends in the right one), difficult (whether it converges "
-             "where DIIS does not, beside PySCF's other solvers) or full (days). "
+             "build, an hour of one core), energies (those of guesses, without an SCF, half "
+             "an hour of one core), states (whether it ends in the right one), difficult (whether it converges where "
+             "DIIS does not, beside PySCF's other solvers) or full (days). "
              "Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,

@@ -48,15 +48,22 @@ def predict(
     basis: _Basis = "def2-svp",
     xc: Annotated[str, typer.Option(help="PySCF's functional, or hf.")] = "pbe",
     model: _Model = None,
+    refine: Annotated[bool, typer.Option("--refine", help="Refine the guess by the cheap problem: ml+refine.")] = False,
+    energy: Annotated[bool, typer.Option(
+        help="Build one Fock matrix (density fitting) and print the energy and the dipole.")] = True,
     output: Annotated[Path, typer.Option(
         help="NumPy archive to write; its array dm is for mf.kernel(dm0=dm).")] = Path("guess.npz"),
 ) -> None:
-    """Write the learned density matrix of one molecule to a file; where it is refused, nothing takes its place."""
+    """Write the learned density matrix of one molecule to a file, and print energy and dipole without an SCF.
+
+    Where the guess is refused, nothing takes its place.
+    """
     import numpy as np
 
     from pyscf_mlguess.benchmark.protocol import Protocol
+    from pyscf_mlguess.guess_energy import energy as energy_of
+    from pyscf_mlguess.hook import checked_guess
     from pyscf_mlguess.molecules.xyz import MoleculeFileError, read_xyz
-    from pyscf_mlguess.pipeline import initial_density_matrix
     from pyscf_mlguess.refusal import Refusal
 
     with clear_errors():
@@ -67,14 +74,19 @@ def predict(
         protocol.check()
         mf = protocol.mean_field(frames[0].mol(basis))
         try:
-            dm = initial_density_matrix(mf, model or "default")
+            dm = checked_guess(mf, f"ml{'+refine' if refine else ''}:{model or 'default'}")
         except Refusal as refusal:
             raise ValueError(f"{output} was not written, for the learned guess of {molecule} is refused: {refusal} "
                              "(mf.init_guess = 'ml' would start from minao)") from None
         with output.open("wb") as file:  # a name alone gets .npz appended where it ends otherwise
             np.savez(file, dm=np.asarray(dm), symbols=frames[0].symbols, positions_angstrom=frames[0].positions,
                      basis=basis, xc=xc)
-    typer.echo(f"wrote a density matrix of shape {dm.shape} to {output}")
+        typer.echo(f"wrote a density matrix of shape {dm.shape} to {output}")
+        if energy:
+            found = energy_of(mf, dm)
+            typer.echo(f"energy {found.energy:.9f} Eh, right to some {found.energy_error:.0e} Eh\n"
+                       f"dipole {np.array2string(found.dipole, precision=4, suppress_small=True)} debye, right to some "
+                       f"{found.dipole_error:.0e} debye")
 
 
 def info(model: Annotated[str, typer.Argument(help="Name or path of a model.")] = "default") -> None:
