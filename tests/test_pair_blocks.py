@@ -119,8 +119,10 @@ class TestDensityMatrix(PairBlocksTests):
 
     def test_electrons_are_those_of_the_molecule(self, model, formamide):
         _, report = routes.density_matrix(scf.RHF(formamide), predicted(model, formamide, LevelOfTheory(1.0, 1.0)))
-        assert abs(report.electrons_missing) < MOST_ELECTRONS_MISSING / 2 * 6 and report.occupation_gap > 1.5 * SMALLEST_GAP
-        assert report.electrons_moved.max() < 0.2 and model.responses == ()
+        assert abs(report.electrons_missing) < MOST_ELECTRONS_MISSING / 2 * 6
+        # Fifteen geometries, half of the metric for the energy: occupations are noisy, and still the gate takes them.
+        assert report.occupation_gap > 1.5 * SMALLEST_GAP and report.objection() is None
+        assert model.responses == ()
 
     def test_one_cheap_fock_matrix_comes_with_a_correction(self, model, formamide):
         mf = scf.RHF(formamide)
