@@ -12,7 +12,8 @@ from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mo
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.linear_density.design import fit_all_features
 from pyscf_mlguess.models.linear_density.features import AceSettings, neighbour_density
-from pyscf_mlguess.models.linear_density.model import LinearDensity, Range, settings_for_card
+from pyscf_mlguess.models.linear_density.model import LinearDensity, settings_for_card
+from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.predictions import AuxiliaryDensity
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure

@@ -226,7 +226,7 @@ class TestExchange(FockMatrixTests):
 
     def test_long_range_exchange_that_was_not_learned_keeps_its_stand_in(self, model, formamide):
         weights = {axis: each for axis, each in model.weights.items() if not axis.startswith("long_range")}
-        without = family.PairBlocks(model.card, model.settings, model.atoms, model.pairs, model.extents, weights,
+        without = family.PairBlocks(model.card, model.settings, model.atoms, model.pairs, model.ranges, weights,
                                     model.density)
         assert isinstance(predicted(without, formamide, LONG_RANGE), AuxiliaryDensity)
         first, second = (assembled(predicted(without, formamide, level), formamide)

@@ -8,25 +8,22 @@ norm, which holds what they are blind to.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
 
-import joblib
 import numpy as np
 import scipy.linalg
 from pyscf import dft, lib, scf
 from scipy import sparse
-from tqdm import tqdm
 
 from pyscf_mlguess.density_fitting.fitting import DensityFitting
 from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.molecules.label import Label, molecule_of
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
+from pyscf_mlguess.training.prepared import name_of, prepare
 from pyscf_mlguess.training.solver import Problem
 from pyscf_mlguess.training.targets import BASE, GAP_FLOOR
 
@@ -87,24 +84,14 @@ def _overlap_roots(mol):
 
 
 def prepare_matrices(labels: list[Label], cache: str | Path, jobs: int = 2, progress: bool = True) -> None:
-    """Write the matrices of every label that the folder ``cache`` does not hold yet, one file each.
-
-    May be killed at any time and started again: a file appears complete or not at all.
-    """
-    Path(cache).mkdir(parents=True, exist_ok=True)
-    missing = [label for label in labels if not matrices_path(cache, label).exists()]
-    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        done = joblib.Parallel(return_as="generator_unordered")(
-            joblib.delayed(_write)(label, matrices_path(cache, label)) for label in missing)
-        for _ in tqdm(done, total=len(missing), desc="matrices", unit="mol", disable=not progress):
-            pass
+    """Write the matrices of every label that the folder ``cache`` does not hold yet, as ``prepared.prepare`` does."""
+    prepare(labels, lambda label: matrices_path(cache, label), _write, "matrices", jobs, progress)
 
 
 def matrices_path(cache: str | Path, label: Label) -> Path:
     """Where ``prepare_matrices`` puts those of a label: under a name that follows from geometry and orbitals."""
-    parts = label.numbers.astype(np.int16), label.positions, *(label.orbitals[k] for k in (str(BASE), HARTREE_FOCK))
-    content = b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
-    return Path(cache) / f"{hashlib.sha256(content).hexdigest()[:16]}.npz"
+    orbitals = (label.orbitals[level] for level in (str(BASE), HARTREE_FOCK))
+    return Path(cache) / f"{name_of(label.numbers.astype(np.int16), label.positions, *orbitals)}.npz"
 
 
 def read_matrices(cache: str | Path, label: Label, names: Iterable[str]) -> dict[str, np.ndarray]:
@@ -117,12 +104,8 @@ def read_matrices(cache: str | Path, label: Label, names: Iterable[str]) -> dict
         raise ValueError(f"{path}: damaged matrices ({error}); delete it and start again") from error
 
 
-def _write(label, path):
-    found = matrices_of(label)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    with open(unfinished, "wb") as file:
-        np.savez(file, **found)
-    os.replace(unfinished, path)
+def _write(label, file):
+    np.savez(file, **matrices_of(label))
 
 
 @dataclass

@@ -9,15 +9,11 @@ order, by sum_ia F_ia^2 / (e_a - e_i) = d^T Q d.
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import numpy as np
 from pyscf import df, dft, gto, lib
-from tqdm import tqdm
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.density_fitting.fitting import DensityFitting
@@ -25,6 +21,7 @@ from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
 from pyscf_mlguess.routes.auxiliary_fock import DENSITY_FLOOR, AuxiliaryFock
+from pyscf_mlguess.training.prepared import name_of, prepare
 
 # The density that models are trained on first; those of other levels are learned as differences from it.
 BASE = Level("pbe", "def2-svp")
@@ -106,33 +103,19 @@ def _occupied_virtual_integrals(fitting, occupied, virtual):
 
 
 def prepare_metrics(labels: list[Label], cache: str | Path, jobs: int = 2, progress: bool = True) -> None:
-    """Write the metric of every label that the folder ``cache`` does not hold yet, one file each.
-
-    May be killed at any time and started again: a file appears complete or not at all.
-    """
-    cache = Path(cache)
-    cache.mkdir(parents=True, exist_ok=True)
-    missing = [label for label in labels if not metric_path(cache, label).exists()]
-    with joblib.parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
-        done = joblib.Parallel(return_as="generator_unordered")(
-            joblib.delayed(_write_metric)(label, metric_path(cache, label)) for label in missing)
-        for _ in tqdm(done, total=len(missing), desc="metrics", unit="mol", disable=not progress):
-            pass
+    """Write the metric of every label that the folder ``cache`` does not hold yet, as ``prepared.prepare`` does."""
+    prepare(labels, lambda label: metric_path(cache, label), _write_metric, "metrics", jobs, progress)
 
 
 def metric_path(cache: str | Path, label: Label) -> Path:
     """Where ``prepare_metrics`` puts one metric: under a name that follows from geometry and density."""
-    content = b"".join(np.ascontiguousarray(part).tobytes() for part in
-                       (label.numbers.astype(np.int16), label.positions, label.coefficients[str(BASE)]))
-    return Path(cache) / f"{hashlib.sha256(content).hexdigest()[:16]}.npy"
+    name = name_of(label.numbers.astype(np.int16), label.positions, label.coefficients[str(BASE)])
+    return Path(cache) / f"{name}.npy"
 
 
-def _write_metric(label, path):
+def _write_metric(label, file):
     metric = metric_of(label)
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    with open(unfinished, "wb") as file:
-        np.save(file, metric[np.tril_indices(len(metric))])
-    os.replace(unfinished, path)
+    np.save(file, metric[np.tril_indices(len(metric))])
 
 
 def read_target(cache: str | Path, label: Label) -> Target:

@@ -8,33 +8,20 @@ import numpy as np
 
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, Contraction, neighbour_density
+from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.models.response import Response
+from pyscf_mlguess.models.whole_numbers import to_whole_numbers
 from pyscf_mlguess.predictions import AuxiliaryDensity
 from pyscf_mlguess.structure import Structure
 
 # Trained on closed shells, but measured on doublets and triplets: the benchmark's radicals take 0.83 of minao's cycles.
 SERVED_SPINS = [0, 1, 2]
-# Weights are stored as whole numbers up to this, times a unit that is at least the second.
-_LARGEST, _TINIEST = 32767, 1e-30
 
 
-@dataclass
-class Range:
-    """Where an element's invariant features lay in training.
-
-    scale: (n,) standard deviations of the leading invariants; edge: the distance from the
-    mean, in units of these, that one atom in a thousand exceeds.
-    """
-
-    scale: np.ndarray
-    edge: float
-
-    @staticmethod
-    def distance(features: AceFeatures, density, scale: np.ndarray) -> np.ndarray:
-        """Root mean square of the scaled leading invariants of each atom, shape (natm,)."""
-        singles, _, pairs = features.leading({l: a for l, a in density.items()})
-        invariants = np.concatenate([singles[0][:, :, 0], pairs[0][:, :, 0]], axis=1)
-        return np.sqrt(np.mean((invariants / np.maximum(scale, 1e-6)) ** 2, axis=1))
+def leading_invariants(features: AceFeatures, density: dict[int, np.ndarray]) -> np.ndarray:
+    """Those that tell how novel atoms are, of mean zero in training, (natm, n)."""
+    singles, _, pairs = features.leading(density)
+    return np.concatenate([singles[0][:, :, 0], pairs[0][:, :, 0]], axis=1)
 
 
 @dataclass
@@ -70,8 +57,7 @@ class LinearDensity:
             if len(atoms) == 0:
                 continue
             own = {l: a[atoms] for l, a in density.items()}
-            extent = self.ranges[element]
-            novelty[atoms] = Range.distance(features, own, extent.scale) / extent.edge
+            novelty[atoms] = self.ranges[element].novelty(leading_invariants(features, own))
             for l, values in features(own, charge[atoms]).items():
                 if (element, l) not in self.weights["base"]:
                     continue
@@ -103,9 +89,8 @@ class LinearDensity:
                  for name, array in named.items()}
         for axis, weights in self.weights.items():
             for (element, l), matrix in weights.items():
-                unit = (np.abs(matrix).max(axis=0) / _LARGEST + _TINIEST).astype(np.float32)
-                named[f"unit/{axis}/{element}/{l}"] = unit
-                named[f"weights/{axis}/{element}/{l}"] = np.rint(matrix / unit).astype(np.int16)
+                name = f"{axis}/{element}/{l}"
+                named[f"weights/{name}"], named[f"unit/{name}"] = to_whole_numbers(matrix)
         return named
 
     @classmethod

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from pyscf.data.elements import ELEMENTS
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
@@ -17,7 +16,8 @@ from pyscf_mlguess.models import FAMILIES, save_model
 from pyscf_mlguess.models.linear_density.compression import fold
 from pyscf_mlguess.models.linear_density.design import densities, fit_all_features, make_design
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
-from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, LinearDensity, Range, settings_for_card
+from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, LinearDensity, leading_invariants, settings_for_card
+from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.molecules.label import merge
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
@@ -249,9 +249,5 @@ def _ranges(targets, features, settings):
     ranges = {}
     for element, model in features.items():
         own = {l: a[numbers == element] for l, a in density.items()}
-        singles, _, pairs = model.leading(own)
-        invariants = np.concatenate([singles[0][:, :, 0], pairs[0][:, :, 0]], axis=1)
-        scale = np.sqrt((invariants**2).mean(axis=0))
-        edge = float(np.quantile(Range.distance(model, own, scale), 0.999))
-        ranges[element] = Range(scale, edge)
+        ranges[element] = Range.of(leading_invariants(model, own))
     return ranges

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -29,6 +30,8 @@ from pyscf_mlguess.training.solver import Design
 _SAMPLE, _CHUNK = 1500, 500
 # Pairs, atoms that are fewer than this in training are not learned.
 FEWEST = 30
+# Numbers of a coupling below this are rounding.
+_ZERO = 1e-12
 
 
 @dataclass
@@ -76,7 +79,7 @@ class Layout:
         functions = functions_of_elements(sites, mol)
         rows, columns, values, start = [], [], [], 0
         for elements, count in _counts(sites).items():
-            local = _local_assembly(self.basis, elements)
+            local = _local_assembly(self.basis.name, elements)
             if len(elements) == 1:
                 first = second = functions[elements[0]]
             else:
@@ -98,23 +101,19 @@ class Layout:
                                  shape=(nao * nao, start))
 
 
-_ASSEMBLIES: dict = {}
-
-
-def _local_assembly(basis, elements):
+@lru_cache(maxsize=None)
+def _local_assembly(name, elements):
     """Irreps of one atom or pair -> its block, (nao1 nao2, irreps) in COO form."""
-    key = basis.name, elements, tuple(sorted(basis.shells[z].items()) for z in elements).__repr__()
-    if key not in _ASSEMBLIES:
-        table = basis.channels(*elements)
-        size = sum(len(c) * (2 * irrep.l + 1) for irrep, c in table.items())
-        unit, irreps, start = np.eye(size), {}, 0
-        for irrep, channels in table.items():
-            width = len(channels) * (2 * irrep.l + 1)
-            irreps[irrep] = unit[:, start : start + width].reshape(size, len(channels), -1)
-            start += width
-        block = basis.uncouple_items(irreps, *elements)
-        _ASSEMBLIES[key] = sparse.coo_matrix(np.where(np.abs(block) > 1e-12, block, 0.0).reshape(size, -1).T)
-    return _ASSEMBLIES[key]
+    basis = BlockBasis.of(elements, name)
+    table = basis.channels(*elements)
+    size = sum(len(c) * (2 * irrep.l + 1) for irrep, c in table.items())
+    unit, irreps, start = np.eye(size), {}, 0
+    for irrep, channels in table.items():
+        width = len(channels) * (2 * irrep.l + 1)
+        irreps[irrep] = unit[:, start : start + width].reshape(size, len(channels), -1)
+        start += width
+    block = basis.uncouple_items(irreps, *elements)
+    return sparse.coo_matrix(np.where(np.abs(block) > _ZERO, block, 0.0).reshape(size, -1).T)
 
 
 def _counts(sites: Sites) -> dict[Elements, int]:

@@ -44,6 +44,7 @@ class PairSettings:
     products: leading neighbour densities per l whose products make an atom's features of two neighbours.
     singles, doubles: features of one and of two neighbours per l that are coupled with the bond.
     bonds, others: leading products with the bond, per l, that are coupled with leading densities of the other atom.
+    invariants: leading ones of an atom that multiply its features, for blocks on atoms.
     """
 
     elements: tuple[int, ...] = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
@@ -69,13 +70,12 @@ class PairSettings:
         return max(*self.products, *self.singles)
 
 
-def paths(parity_of_sum: int | None = None) -> Iterator[tuple[int, int, int]]:
-    """(l1, l2, l) that couple, up to LMAX; with the parity (1 or -1) that l1 + l2 + l is to have."""
+def paths() -> Iterator[tuple[int, int, int]]:
+    """(l1, l2, l) that couple, up to LMAX, of either parity."""
     for l1 in range(LMAX + 1):
         for l2 in range(LMAX + 1):
             for l in range(abs(l1 - l2), min(l1 + l2, LMAX) + 1):
-                if parity_of_sum is None or (-1) ** (l1 + l2 + l) == parity_of_sum:
-                    yield l1, l2, l
+                yield l1, l2, l
 
 
 def couple(first: np.ndarray, second: np.ndarray, l1: int, l2: int, l: int) -> np.ndarray:
@@ -85,10 +85,6 @@ def couple(first: np.ndarray, second: np.ndarray, l1: int, l2: int, l: int) -> n
     items, n1, n2 = len(first), first.shape[1], second.shape[1]
     half = half.transpose(0, 2, 1, 3).reshape(items, 2 * l1 + 1, -1)
     return np.matmul(first, half).reshape(items, n1 * n2, 2 * l + 1)
-
-
-def _append(table, key, values):
-    table.setdefault(key, []).append(values)
 
 
 def _joined(table):
@@ -124,7 +120,7 @@ class AtomFeatures:
                 rows, columns = np.triu_indices(n, k=l % 2)
                 product = product[:, rows * n + columns]
             if product.shape[1]:
-                _append(found, (l, (-1) ** (l1 + l2)), product)
+                found.setdefault((l, (-1) ** (l1 + l2)), []).append(product)
         return _joined(found)
 
     def coupled(self, density: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
@@ -177,7 +173,7 @@ class PairFeatures:
         for l1, l2, l in paths():
             product = couple(atoms[l1], harmonics[l2][:, None].astype(atoms[l1].dtype), l1, l2, l)
             product = product[:, :, None] * radial[:, None, :, None].astype(product.dtype)
-            _append(found, (l, (-1) ** (l1 + l2)), product.reshape(len(vectors), -1, 2 * l + 1))
+            found.setdefault((l, (-1) ** (l1 + l2)), []).append(product.reshape(len(vectors), -1, 2 * l + 1))
         return _joined(found)
 
     def pair_products(self, bonds: Irreps, others: dict[int, np.ndarray]) -> Irreps:
@@ -189,7 +185,7 @@ class PairFeatures:
                 # The constant would give the products with the bond once more.
                 second = values[:, 1 if l2 == 0 else 0 :][:, : self.settings.others[l2]]
                 for l in range(abs(l1 - l2), min(l1 + l2, LMAX) + 1):
-                    _append(found, (l, parity * (-1) ** l2), couple(first, second, l1, l2, l))
+                    found.setdefault((l, parity * (-1) ** l2), []).append(couple(first, second, l1, l2, l))
         return _joined(found)
 
     def parts(self, first: dict[int, np.ndarray], second: dict[int, np.ndarray], vectors: np.ndarray,

@@ -11,6 +11,7 @@ from pyscf_mlguess.block_irreps import BlockBasis, BlockIrreps, Irrep, Irreps
 from pyscf_mlguess.blocks import Sites
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.linear_density.features import Contraction
+from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.models.pair_blocks.features import (
     LMAX,
     AtomFeatures,
@@ -22,6 +23,7 @@ from pyscf_mlguess.models.pair_blocks.features import (
     site_parts,
 )
 from pyscf_mlguess.models.response import Response
+from pyscf_mlguess.models.whole_numbers import to_whole_numbers
 from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks, Prediction
 from pyscf_mlguess.structure import Structure
 
@@ -33,26 +35,8 @@ DENSITY_MATRIX, FOCK_MATRIX, EXCHANGE = "density matrix", "fock matrix", "exchan
 SERVED_SPINS = [0, 1, 2]
 # Axes of long-range exchange, followed by the range separation in 1/bohr.
 _LONG_RANGE = "long_range_"
-# Weights are stored as whole numbers up to this, times a unit that is at least the second.
-_LARGEST, _TINIEST = 32767, 1e-30
 # Pairs whose features are made at once: some 100 MB.
 _CHUNK = 400
-
-
-@dataclass
-class Extent:
-    """How far an element's surroundings lay from their mean in training.
-
-    scale: (n,) standard deviations of the leading invariants; edge: the distance from the mean, in units of these, that
-    one atom in a thousand exceeds.
-    """
-
-    scale: np.ndarray
-    edge: float
-
-    def novelty(self, invariants: np.ndarray) -> np.ndarray:
-        """(natm,) distance from the mean, 1 at the edge."""
-        return np.sqrt(np.mean((invariants / np.maximum(self.scale, 1e-6)) ** 2, axis=1)) / self.edge
 
 
 @dataclass
@@ -64,7 +48,7 @@ class PairBlocks:
         "fock matrix": S^-1/2 (F - F_0) S^-1/2, F_0 the Fock matrix of the free atoms' density;
         "exchange": S^-1/2 (-K/2 - V_x) S^-1/2 of all exact exchange, V_x the semilocal exchange potential that stands
         in for it in the density route, of which a level of theory takes its share.
-    atoms, pairs: features.  extents: {element: Extent}.
+    atoms, pairs: features.  ranges: {element: Range}.
     weights: {axis: Weights}; "base", and "exact_exchange", of which a level takes its share; of the target "fock
         matrix", that axis is the difference of Hartree-Fock's.
     density: the model of the density that goes with the target "exchange".
@@ -74,7 +58,7 @@ class PairBlocks:
     settings: PairSettings
     atoms: dict[int, AtomFeatures]
     pairs: dict[Elements, PairFeatures]
-    extents: dict[int, Extent]
+    ranges: dict[int, Range]
     weights: dict[str, Weights]
     density: object = None
 
@@ -139,7 +123,7 @@ class PairBlocks:
             own = {l: a[atoms] for l, a in density.items()}
             features = self.atoms[element]
             parts, coupled[element] = site_parts(features, own, charge[atoms]), features.coupled(own)
-            novelty[atoms] = self.extents[element].novelty(invariants(coupled[element]))
+            novelty[atoms] = self.ranges[element].novelty(invariants(coupled[element]))
             onsite[element] = self._applied(mixed, (element,), {1: parts})
         for species, which in sites.species_pairs.items():
             if species in self.pairs:
@@ -181,16 +165,15 @@ class PairBlocks:
                     named[f"{kind}/{element}/{l}/matrix"] = contraction.matrix
                     if l == 0:
                         named[f"{kind}/{element}/{l}/mean"] = contraction.mean
-            named[f"extent/{element}/scale"] = self.extents[element].scale
-            named[f"extent/{element}/edge"] = np.array([self.extents[element].edge])
+            named[f"extent/{element}/scale"] = self.ranges[element].scale
+            named[f"extent/{element}/edge"] = np.array([self.ranges[element].edge])
         for (a, b), features in self.pairs.items():
             named |= {f"bonds/{a}.{b}/{l}.{parity}": c.matrix for (l, parity), c in features.bonds.items()}
         named = {name: np.ascontiguousarray(array, np.float32) for name, array in named.items()}
         for axis, weights in self.weights.items():
             for (elements, irrep), matrix in weights.items():
                 name = f"{axis}/{'.'.join(map(str, elements))}/{'.'.join(map(str, irrep))}"
-                unit = (np.abs(matrix).max(axis=0) / _LARGEST + _TINIEST).astype(np.float32)
-                named[f"unit/{name}"], named[f"weights/{name}"] = unit, np.rint(matrix / unit).astype(np.int16)
+                named[f"weights/{name}"], named[f"unit/{name}"] = to_whole_numbers(matrix)
         return named
 
     @classmethod
@@ -198,14 +181,14 @@ class PairBlocks:
         """The inverse of ``tensors``; raises KeyError when one is missing, and what loading the density raises."""
         settings = PairSettings(**{key: tuple(v) if isinstance(v, list) else v for key, v in card["settings"].items()})
         atoms = {element: AtomFeatures(settings) for element in card["block_elements"]}
-        pairs, extents, weights = {}, {}, {}
+        pairs, ranges, weights = {}, {}, {}
         for element, own in atoms.items():
             for kind in ("singles", "doubles"):
                 for l in range(LMAX + 1):
                     matrix = tensors[f"{kind}/{element}/{l}/matrix"].astype(float)
                     mean = tensors[f"{kind}/{element}/{l}/mean"].astype(float) if l == 0 else np.zeros(matrix.shape[1])
                     getattr(own, kind)[l] = Contraction(matrix, mean)
-            extents[element] = Extent(tensors[f"extent/{element}/scale"].astype(float),
+            ranges[element] = Range(tensors[f"extent/{element}/scale"].astype(float),
                                       float(tensors[f"extent/{element}/edge"][0]))
         for name, array in tensors.items():
             kind, _, rest = name.partition("/")
@@ -222,7 +205,7 @@ class PairBlocks:
             if not found:
                 raise KeyError(kind)
         density = _density_model(card) if card["target"] == EXCHANGE else None
-        return cls(card, settings, atoms, pairs, extents, weights, density)
+        return cls(card, settings, atoms, pairs, ranges, weights, density)
 
 
 def _density_model(card):

@@ -13,6 +13,7 @@ from pyscf_mlguess.block_irreps import BlockBasis
 from pyscf_mlguess.blocks import Blocks
 from pyscf_mlguess.models import FAMILIES, load_model, save_model
 from pyscf_mlguess.models.linear_density.compression import fold
+from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.models.pair_blocks.design import FEWEST, Layout, Sources, fit_features, make_design
 from pyscf_mlguess.models.pair_blocks.features import PairSettings, invariants
 from pyscf_mlguess.models.pair_blocks.model import (
@@ -20,7 +21,6 @@ from pyscf_mlguess.models.pair_blocks.model import (
     EXCHANGE,
     FOCK_MATRIX,
     SERVED_SPINS,
-    Extent,
     PairBlocks,
     settings_for_card,
 )
@@ -158,7 +158,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         # Without blocks, exact exchange keeps its stand-in: the density decides what is served.
         served = load_model(density).card
         card |= {key: served[key] for key in ("elements", "charges", "spins")} | {"density": density}
-    model = PairBlocks(card, settings, features.atoms, features.pairs, _extents(sources, features), weights)
+    model = PairBlocks(card, settings, features.atoms, features.pairs, _ranges(sources, features), weights)
     return save_model(model, output, [molecule_key(label.smiles) for label in training + validation])
 
 
@@ -204,10 +204,6 @@ def _normalise(problem, mean):
         metric.scaled(problem.target[start:stop])
 
 
-def _extents(sources, features):
-    extents = {}
-    for element, atom in features.atoms.items():
-        values = invariants(atom.coupled(sources.of(element)))
-        extents[element] = Extent(np.sqrt((values**2).mean(axis=0)), 1.0)
-        extents[element].edge = float(np.quantile(extents[element].novelty(values), 0.999))
-    return extents
+def _ranges(sources, features):
+    return {element: Range.of(invariants(atom.coupled(sources.of(element))))
+            for element, atom in features.atoms.items()}
