@@ -11,7 +11,7 @@ from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.scf_copy import ScfCopy, entropy_energy
 
 # The second-order energy is that of orbitals that do not answer to their own change.  The answer of the other electrons
-# multiplied it by 3 at most in `mlguess bench --suite convergence`, as far as errors were above rounding (18 of 77
+# multiplied it by 1.5 at most in `mlguess bench --suite convergence`, as far as errors were above rounding (18 of 77
 # stops).
 _SAFETY = 5.0
 # Curvatures (Eh) are taken for at least this much.
