@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from pyscf.data.elements import ELEMENTS
 from pyscf.lib import logger
 from pyscf.scf import hf
 
@@ -11,6 +12,7 @@ from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.base import Model
+from pyscf_mlguess.predictions import FockBlocks
 from pyscf_mlguess.refusal import check_molecule, check_scf_class, numerical_errors_refused
 from pyscf_mlguess.stages import stage
 from pyscf_mlguess.structure import Structure
@@ -57,6 +59,9 @@ def _log(mf, model, structure, prediction, level, report):
     notes = [f"density of a functional with {level.exact_exchange:.0%} exact exchange"] if level.exact_exchange else []
     if level.triple_zeta:
         notes.append(f"density {level.triple_zeta:.0%} of the way from a split-valence to a triple-zeta basis")
+    if isinstance(prediction, FockBlocks) and not level.is_semilocal:
+        known = ", ".join(sorted(ELEMENTS[element] for element in prediction.blocks.onsite))
+        notes.append(f"exact exchange as predicted for {known}")
     notes += report.notes
     unknown = structure.atoms[gate.unknown_atoms(model, structure)]
     if len(unknown):

@@ -115,10 +115,10 @@ PINNED = {
 def test_numbers_of_the_shipped_weights(name):
     """They change with the weights, on purpose, and with nothing else."""
     atom, missing, self_energy, energy = PINNED[name]
+    assert load_model().density.card["name"] == "linear-ace-3"
     mol = molecule(atom)
     auxmol, free, difference = predicted_coefficients(mol)
     charges = DensityFitting(mol).charges
-    assert load_model().card["name"] == "linear-ace-3"
     assert mol.nelectron - charges @ (free + difference) == pytest.approx(missing, rel=1e-6)
     assert difference @ auxmol.intor("int2c2e") @ difference / 2 == pytest.approx(self_energy, rel=1e-6)
     mf = kohn_sham(mol)

@@ -18,9 +18,9 @@ from pyscf_mlguess.structure import Structure
 
 @pytest.fixture
 def copy(tmp_path):
-    """A private copy of the default checkpoint."""
+    """A private copy of a shipped checkpoint."""
     for suffix in (".safetensors", ".json"):
-        shutil.copy(CHECKPOINTS / (available()[0] + suffix), tmp_path / ("copy" + suffix))
+        shutil.copy(CHECKPOINTS / ("linear-ace-3" + suffix), tmp_path / ("copy" + suffix))
     return tmp_path / "copy.safetensors"
 
 
@@ -48,7 +48,7 @@ def test_the_index_names_every_shipped_checkpoint_and_its_hash():
 
 
 def test_a_copy_loads_by_path(copy, water):
-    first, second = (load_model(n).predict(Structure.from_mol(water)).blocks for n in ("default", copy))
+    first, second = (load_model(n).predict(Structure.from_mol(water)).blocks for n in ("linear-ace-3", copy))
     assert all(np.array_equal(a[l], b[l]) for a, b in zip(first, second) for l in a)
     assert trained_on(copy) is None
 
