@@ -37,7 +37,7 @@ def points(models):
 
 
 def test_points_are_sorted_and_hold_what_cards_and_rows_say(points):
-    assert [(p.molecules, p.density_loss, p.corrected_loss, p.runs) for p in points] == [
+    assert [(p.molecules, p.loss, p.corrected_loss, p.runs) for p in points] == [
         (200, 0.03, 0.003, 2), (400, 0.01, 0.001, 2)]
     assert points[0].ratios["ml"].value == pytest.approx(32 / 34)
     assert points[1].ratios["ml-density"].value == pytest.approx(31 / 34)
@@ -56,3 +56,22 @@ def test_results_without_such_models_are_a_clear_error(models):
     card.write_text(card.read_text().replace('"size"', '"length"'))
     with pytest.raises(ValueError, match="first.safetensors does not tell its size"):
         points_of([row("a", "minao", 10), row("a", f"ml:{models['first']}", 8, weights="x")])
+
+
+def test_models_without_a_correction_have_none(models):
+    for path in models.values():
+        card = json.loads(path.with_suffix(".json").read_text())
+        del card["training"]["responses"]
+        path.with_suffix(".json").write_text(json.dumps(card))
+    points = points_of([row("a", "minao", 10)] + [row("a", f"ml:{path}", 8, weights=n) for n, path in models.items()])
+    assert [point.corrected_loss for point in points] == [None, None]
+    assert "| 0.0100 | - | 0.83" in markdown(points)
+    assert "after its correction" not in draw_curve(points)
+
+
+def test_targets_are_not_mixed(models):
+    card = models["first"].with_suffix(".json")
+    card.write_text(card.read_text().replace('"target": "', '"target": "other '))
+    rows = [row("a", "minao", 10)] + [row("a", f"ml:{path}", 8, weights=n) for n, path in models.items()]
+    with pytest.raises(ValueError, match="no losses to compare"):
+        points_of(rows)

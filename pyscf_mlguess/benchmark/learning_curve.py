@@ -1,7 +1,8 @@
 """Learning curves: what models trained on more molecules, or of larger size, gain.
 
 The models of a results file are those that its guesses name by path (``ml:<path>``, ``ml-density:<path>``); how
-much each was trained on, and its loss on the validation molecules, stand in its card.
+much each was trained on, and its loss on the validation molecules, stand in its card.  A loss is relative to that of
+knowing nothing: free atoms for a density, no difference for a Fock matrix or exchange.
 """
 
 from __future__ import annotations
@@ -24,17 +25,18 @@ _STYLES = {"small": ("#56B4E9", "s"), "medium": ("#009E73", "D"), "full": ("#D55
 class Point:
     """One model.
 
-    molecules, weights: what it was trained on, and how large its base level is.
-    density_loss, corrected_loss: geometric means of d^T Q d over that of free atoms, of the density on the validation
-    molecules and, where it was learned, after its correction on molecules that the first model had not seen.
+    target: what it predicts.  molecules, weights: what it was trained on, and how large its base level is.
+    loss, corrected_loss: geometric means on the validation molecules and, of a density whose correction was learned,
+    after that, on molecules that the first model had not seen; None where there is no correction.
     ratios: ratio of the sums of Fock builds, by guess ("ml", "ml-density"), on ``runs`` molecules.
     """
 
+    target: str
     size: str
     molecules: int
     weights: int
-    density_loss: float
-    corrected_loss: float
+    loss: float
+    corrected_loss: float | None
     runs: int
     ratios: dict[str, Estimate]
 
@@ -42,7 +44,8 @@ class Point:
 def points_of(rows: list[dict]) -> list[Point]:
     """One point per model named by path in ``rows``, by size and number of molecules.
 
-    Raises ValueError where there is none, or one whose card does not tell what it was trained on.
+    Raises ValueError where there is none, or one whose card does not tell what it was trained on, or where targets
+    differ, whose losses cannot be compared.
     """
     by_model: dict[str, dict[str, list]] = {}
     for pairs in pairs_with_baseline(rows).values():
@@ -53,35 +56,42 @@ def points_of(rows: list[dict]) -> list[Point]:
     if not by_model:
         raise ValueError("no model named by path (--guess ml:<path>) next to minao in these results")
     points = [_point(model, guesses) for model, guesses in by_model.items()]
+    targets = {point.target for point in points}
+    if len(targets) > 1:
+        raise ValueError(f"models of the targets {', '.join(sorted(targets))} have no losses to compare; "
+                         "draw one target")
     return sorted(points, key=lambda point: (list(_STYLES).index(point.size), point.molecules))
 
 
 def _point(model, guesses):
-    training = load_model(model).card["training"]
+    card = load_model(model).card
+    training = card["training"]
     if "size" not in training:
         raise ValueError(f"the card of {model} does not tell its size; train it again")
     builds = {guess: np.array([[fock_builds(row) for row in pair] for pair in pairs])
               for guess, pairs in guesses.items()}
     ratios = {guess: bootstrap(*both.T)[0] for guess, both in builds.items()}
-    return Point(training["size"], training["molecules"], training["weights"], training["validation_loss"]["base"],
-                 list(training["responses"]["losses"].values())[-1], max(map(len, guesses.values())), ratios)
+    corrected = list(training["responses"]["losses"].values())[-1] if "responses" in training else None
+    return Point(card["target"], training["size"], training["molecules"], training["weights"],
+                 training["validation_loss"]["base"], corrected, max(map(len, guesses.values())), ratios)
 
 
 def markdown(points: list[Point]) -> str:
     """The points as a table."""
     guesses = sorted({guess for point in points for guess in point.ratios})
-    lines = ["| size | weights | molecules | loss of the density | after its correction | "
+    lines = [f"| size | weights | molecules | loss of the {points[0].target} | after its correction | "
              + " | ".join(f"{guess}, ratio of builds" for guess in guesses) + " |", "|---" * (5 + len(guesses)) + "|"]
     for point in points:
         ratios = [f"{e.value:.2f} [{e.low:.2f}, {e.high:.2f}]" if (e := point.ratios.get(guess)) else "-"
                   for guess in guesses]
-        lines.append(f"| {point.size} | {point.weights} | {point.molecules} | {point.density_loss:.4f} | "
-                     f"{point.corrected_loss:.4f} | {' | '.join(ratios)} |")
+        corrected = "-" if point.corrected_loss is None else f"{point.corrected_loss:.4f}"
+        lines.append(f"| {point.size} | {point.weights} | {point.molecules} | {point.loss:.4f} | {corrected} | "
+                     f"{' | '.join(ratios)} |")
     return "\n".join(lines)
 
 
 def draw_curve(points: list[Point]) -> str:
-    """Density error (left) and ratio of Fock builds (right) against the number of training molecules, as SVG."""
+    """Loss (left) and ratio of Fock builds (right) against the number of training molecules, as SVG."""
     with matplotlib.rc_context({"font.size": 9.0, "svg.fonttype": "none", "svg.hashsalt": "pyscf-mlguess"}):
         figure = Figure(figsize=(8.4, 3.4), layout="constrained")
         left, right = figure.subplots(1, 2)
@@ -91,18 +101,20 @@ def draw_curve(points: list[Point]) -> str:
                 continue
             molecules = [point.molecules for point in own]
             name = f"{size}, {own[-1].weights:,} weights"
-            left.plot(molecules, [p.density_loss for p in own], marker + "-", color=colour, label=name)
-            left.plot(molecules, [p.corrected_loss for p in own], marker + ":", color=colour, mfc="white")
+            left.plot(molecules, [p.loss for p in own], marker + "-", color=colour, label=name)
+            if corrected := [(p.molecules, p.corrected_loss) for p in own if p.corrected_loss is not None]:
+                left.plot(*zip(*corrected), marker + ":", color=colour, mfc="white")
             for guess, dashes, face in (("ml", "-", colour), (DENSITY_ALONE, ":", "white")):
                 have = [point for point in own if guess in point.ratios]
                 values = [point.ratios[guess] for point in have]
                 right.errorbar([p.molecules for p in have], [e.value for e in values],
                                yerr=[[e.value - e.low for e in values], [e.high - e.value for e in values]],
                                fmt=marker + dashes, color=colour, mfc=face, capsize=2, lw=1)
-        left.set(xscale="log", yscale="log", xlabel="training molecules", ylabel="loss relative to free atoms",
-                 title="density (full) and after its correction (dotted)")
+        with_correction = any(point.corrected_loss is not None for point in points)
+        left.set(xscale="log", yscale="log", xlabel="training molecules", ylabel="loss, relative to knowing nothing",
+                 title=points[0].target + (" (full) and after its correction (dotted)" if with_correction else ""))
         right.set(xscale="log", xlabel="training molecules", ylabel="Fock builds relative to minao",
-                  title="ml (full) and ml-density (dotted)")
+                  title="ml (full) and ml-density (dotted)" if with_correction else "ml")
         left.legend(frameon=False)
         for axes in (left, right):
             axes.grid(color="#E6E6E6", lw=0.6)

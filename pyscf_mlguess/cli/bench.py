@@ -120,7 +120,7 @@ def curve(
     results: _Results,
     output: Annotated[Path, typer.Option(help="Figure to write (.svg).")] = Path("learning_curve.svg"),
 ) -> None:
-    """Draw learning curves: density error and ratio of Fock builds of models (ml:<path>) against molecules and size."""
+    """Draw learning curves: loss and ratio of Fock builds of models (ml:<path>) against molecules and size."""
     from pyscf_mlguess.benchmark.learning_curve import draw_curve, markdown, points_of
 
     with clear_errors():
