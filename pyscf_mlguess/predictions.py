@@ -107,7 +107,13 @@ class _MatrixBlocks:
 
 @dataclass(frozen=True)
 class DensityBlocks(_MatrixBlocks):
-    """A density matrix, summed over spins, in the Loewdin-orthonormalised reference basis: S^1/2 D S^1/2."""
+    """A density matrix, summed over spins, in the Loewdin-orthonormalised reference basis: S^1/2 (D - D_0) S^1/2.
+
+    relative_to: the functional whose Fock matrix of free atoms, in the reference basis, has the occupied orbitals of
+        D_0; "" where D_0 is none.
+    """
+
+    relative_to: str = ""
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,13 @@ from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import exchange_note
 from pyscf_mlguess.models.pair_blocks.design import Layout, Sources
 from pyscf_mlguess.molecules.label import molecule_of
-from pyscf_mlguess.predictions import AuxiliaryDensity, FockBlocks
+from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks
+from pyscf_mlguess.routes import free_atoms
+from pyscf_mlguess.routes.projection import electrons_by_orbital, reference_molecule
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.matrices import (
     OMEGAS,
-    PLAIN_SHARE_OF_DENSITY,
+    PLAIN_SHARE,
     BlockProblem,
     MatrixMetric,
     matrices_of,
@@ -94,14 +96,14 @@ def test_indices_say_where_irreps_stand(layout):
 
 # -- metric --
 
-@pytest.fixture(params=[False, True], ids=["fock", "density"])
-def metric(request, layout, matrices):
-    layout, mols = layout
-    return MatrixMetric.of(layout.assembly(0, mols[0]), matrices["orbitals"], matrices["energies"], 5, request.param)
+def metric_of(layout, matrices, of_density):
+    return MatrixMetric.of(layout[0].assembly(0, layout[1][0]), matrices["orbitals"], matrices["energies"], 5,
+                           of_density)
 
 
-def test_the_metric_is_symmetric_positive_and_the_explicit_sum(metric, layout, matrices):
-    layout, mols = layout
+@pytest.mark.parametrize("of_density, power", [(False, -1), (True, 1)])
+def test_the_metric_is_symmetric_positive_and_the_explicit_sum(of_density, power, layout, matrices):
+    metric, (layout, mols) = metric_of(layout, matrices, of_density), layout
     energies, orbitals, size = matrices["energies"], matrices["orbitals"], layout.offsets[1]
     metric.plain = 0.3
     dense = np.stack([metric @ unit for unit in np.eye(size)])
@@ -109,18 +111,19 @@ def test_the_metric_is_symmetric_positive_and_the_explicit_sum(metric, layout, m
     error = random_symmetric(mols[0].nao)
     between = orbitals[:, :5].T @ error @ orbitals[:, 5:]
     gaps = energies[None, 5:] - energies[:5, None]
-    power = 1 if metric.share == PLAIN_SHARE_OF_DENSITY else -1
     expected = np.sum(between**2 * gaps**power) + 0.3 * np.sum(error**2)
     vector = irreps_of(layout, mols[0], error)
     assert vector @ dense @ vector == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_scale_is_the_loss_of_the_given_error(metric, layout):
+@pytest.mark.parametrize("of_density", [False, True])
+def test_the_scale_is_the_loss_of_the_given_error(of_density, layout, matrices):
+    metric = metric_of(layout, matrices, of_density)
     layout, mol = layout[0], layout[1][0]
     matrix = random_symmetric(mol.nao)
     vector = irreps_of(layout, mol, matrix)
     assert vector @ (metric.scaled(vector) @ vector) == pytest.approx(1, rel=1e-4)
-    assert metric.plain * np.sum(matrix**2) == pytest.approx(metric.share, rel=1e-4)
+    assert metric.plain * np.sum(matrix**2) == pytest.approx(PLAIN_SHARE, rel=1e-4)
 
 
 def band_energy(fock, of):
@@ -187,12 +190,12 @@ def test_the_solver_finds_weights_through_the_metric(layout, matrices):
 # -- matrices --
 
 def test_matrices_are_symmetric_and_density_matrices_idempotent(matrices):
-    assert set(matrices) == {"density", "density_hf", "fock", "fock_hf", "exchange", "exchange_hf", "orbitals",
-                             "energies", *(f"long_range_{omega}" for omega in OMEGAS)}
+    assert set(matrices) == {"density", "density_hf", "density_0", "fock", "fock_hf", "exchange", "exchange_hf",
+                             "orbitals", "energies", *(f"long_range_{omega}" for omega in OMEGAS)}
     for name, matrix in matrices.items():
         if name not in ("orbitals", "energies"):
             assert matrix == pytest.approx(matrix.T, abs=1e-5 * np.abs(matrix).max())
-    for name in ("density", "density_hf"):
+    for name in ("density", "density_hf", "density_0"):
         assert np.trace(matrices[name]) == pytest.approx(10, abs=1e-4)
         assert matrices[name] @ matrices[name] == pytest.approx(2 * matrices[name], abs=1e-5)
     assert matrices["orbitals"].T @ matrices["orbitals"] == pytest.approx(np.eye(24), abs=1e-5)
@@ -204,6 +207,28 @@ def test_orbitals_are_those_of_the_density(matrices):
     assert np.abs(occupied.T @ matrices["density"] @ virtual).max() < 5e-3
     atoms = scf.hf.init_guess_by_minao(mol_of(label_of("O-0.06")))
     assert np.linalg.norm(atoms - matrices["density"]) > 0.1
+
+
+@pytest.mark.parametrize("name", ["O-0.06", "[NH4+]-0.06"])
+def test_the_density_route_starts_where_training_does(name):
+    """Also where the reference molecule, which knows no charge, has another number of electrons."""
+    label = label_of(name)
+    mol, found = mol_of(label), matrices_of(label)
+    start, reference = found["density_0"].astype(float), reference_molecule(mol, "def2-svp")
+    assert free_atoms.density_matrix(reference, "pbe", electrons_by_orbital(mol)) == pytest.approx(start, abs=1e-5)
+    difference = found["density"].astype(float) - start
+    blocks = Blocks.split((difference + difference.T) / 2, mol, np.inf)
+    prediction = DensityBlocks("def2-svp", blocks, np.zeros(mol.natm), "pbe")
+    dm, report = routes.density_matrix(dft.RKS(mol, xc="pbe"), prediction)
+    root = overlap_root(mol)
+    assert root @ dm @ root == pytest.approx(found["density"], abs=1e-5)
+    assert report.occupation_gap > 0.999 and np.max(report.electrons_moved) < 1e-3
+
+
+def test_a_degenerate_frontier_is_filled_alike():
+    energies = np.diag([-1.0, -0.5, -0.5 + 1e-6, 0.3])
+    assert free_atoms.lowest_filled(energies, np.array([2.0, 2.0])) == pytest.approx(np.diag([2, 1, 1, 0]))
+    assert free_atoms.lowest_filled(energies, np.array([2.0, 2.0, 1.0])) == pytest.approx(np.diag([2, 1.5, 1.5, 0]))
 
 
 # Eh: the densities are fitted, and the grids are of other levels than the route's.

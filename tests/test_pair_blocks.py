@@ -20,7 +20,6 @@ from pyscf_mlguess.models import ModelError, load_model, trained_on  # noqa: E40
 from pyscf_mlguess.models.pair_blocks import model as family  # noqa: E402
 from pyscf_mlguess.models.pair_blocks.training import AXES  # noqa: E402
 from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks  # noqa: E402
-from pyscf_mlguess.refusal import Refusal  # noqa: E402
 from pyscf_mlguess.routes.density_matrix import MOST_ELECTRONS_MISSING, SMALLEST_GAP  # noqa: E402
 from pyscf_mlguess.structure import Structure  # noqa: E402
 
@@ -120,7 +119,7 @@ class TestDensityMatrix(PairBlocksTests):
     def test_electrons_are_those_of_the_molecule(self, model, formamide):
         _, report = routes.density_matrix(scf.RHF(formamide), predicted(model, formamide, LevelOfTheory(1.0, 1.0)))
         assert abs(report.electrons_missing) < MOST_ELECTRONS_MISSING / 2 * 6
-        # Fifteen geometries, half of the metric for the energy: occupations are noisy, and still the gate takes them.
+        # Fifteen geometries: occupations are noisy, and still the gate takes them.
         assert report.occupation_gap > 1.5 * SMALLEST_GAP and report.objection() is None
         assert model.responses == ()
 
@@ -131,10 +130,11 @@ class TestDensityMatrix(PairBlocksTests):
                             for asked in (False, True))
         assert 0 < corrected < 0.3 * plain
 
-    def test_an_element_that_it_does_not_know_is_refused(self, model):
+    def test_an_element_that_it_does_not_know_keeps_what_free_atoms_give(self, model):
         mol = molecule("S 0 0 0; H 0 0.96 0.93; H 0 -0.96 0.93")
-        with pytest.raises(Refusal, match="no blocks for S"):
-            routes.density_matrix(scf.RHF(mol), predicted(model, mol))
+        dm, report = routes.density_matrix(scf.RHF(mol), predicted(model, mol))
+        assert np.trace(dm @ mol.intor("int1e_ovlp")) == pytest.approx(18, abs=1e-8) and report.objection() is None
+        assert not assembled(predicted(model, mol), mol)[:18].any()
 
 
 class FockMatrixTests(PairBlocksTests):

@@ -16,6 +16,7 @@ from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.predictions import DensityBlocks
 from pyscf_mlguess.refusal import Refusal
+from pyscf_mlguess.routes import free_atoms
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
 from pyscf_mlguess.routes.projection import Reference, electrons_by_orbital, occupy_space
 from pyscf_mlguess.routes.report import Report
@@ -80,8 +81,10 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
     """
     scf = ScfCopy(mf) if cheap is None else cheap.scf
     reference = Reference(scf, prediction)
-    occupations, natural = natural_orbitals(prediction.assemble(reference.mol))
-    electrons = electrons_by_orbital(mf.mol)
+    electrons, predicted = electrons_by_orbital(mf.mol), prediction.assemble(reference.mol)
+    if prediction.relative_to:
+        predicted += free_atoms.density_matrix(reference.mol, prediction.relative_to, electrons)
+    occupations, natural = natural_orbitals(predicted)
     report = _report(reference, occupations, natural, electrons)
     values, vectors = scipy.linalg.eigh(reference.ovlp)
     orbitals = vectors @ ((vectors.T @ natural[:, : len(electrons)]) / np.sqrt(values)[:, None])

@@ -31,10 +31,11 @@ class Reference:
     """
 
     def __init__(self, scf: ScfCopy, prediction: DensityBlocks):
-        """Raises Refusal for a prediction without blocks for some element, and as ``reference_molecule``."""
+        """Raises Refusal as ``reference_molecule``, and for a prediction without blocks for some element, if it is not
+        relative to a density matrix."""
         known = prediction.blocks.onsite.keys()
         unknown = [ELEMENTS[element] for element in prediction.blocks.sites.atoms if element not in known]
-        if unknown:
+        if unknown and not prediction.relative_to:
             # A free atom in its place has no bonds, and its open shell no natural occupations to choose orbitals by.
             raise Refusal(f"the model has no blocks for {', '.join(unknown)}, and part of a matrix has no orbitals")
         self.mol = reference_molecule(scf.mf.mol, prediction.basis)

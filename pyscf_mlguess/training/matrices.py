@@ -23,20 +23,19 @@ from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.molecules.label import Label, molecule_of
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
+from pyscf_mlguess.routes.free_atoms import GRID_LEVEL, lowest_filled
+from pyscf_mlguess.routes.projection import electrons_by_orbital
 from pyscf_mlguess.training.prepared import name_of, prepare
 from pyscf_mlguess.training.solver import Problem
 from pyscf_mlguess.training.targets import BASE, GAP_FLOOR
 
 HARTREE_FOCK = "hf/def2-svp"
-# PySCF's level of the grid.
-_GRID_LEVEL = 0
 # Memory for integrals of one molecule.
 _HOLD_MB = 1000.0
 # Random vectors for the preconditioner, and items from which it takes what is off the diagonal.
 _PROBES, _ENOUGH = 8, 4000
-# Of a metric: the share of the plain norm, the rest is that of the energy.  A density matrix' natural occupations, of
-# which the energy knows nothing, have to stay near 2 and 0.
-PLAIN_SHARE, PLAIN_SHARE_OF_DENSITY = 0.1, 0.5
+# Of a metric: the share of the plain norm, the rest is that of the energy.
+PLAIN_SHARE = 0.1
 # 1/bohr: range separations at which long-range exchange is learned.
 OMEGAS = (0.2,)
 
@@ -44,7 +43,7 @@ OMEGAS = (0.2,)
 def matrices_of(label: Label) -> dict[str, np.ndarray]:
     """The matrices of a label that has orbitals at ``BASE`` and ``HARTREE_FOCK``, (nao, nao) float32 each.
 
-    density, density_hf: S^1/2 D S^1/2.  fock, fock_hf: of both levels, relative to the Fock matrix of free atoms,
+    density, density_hf: S^1/2 D S^1/2.  density_0: that of the Fock matrix of free atoms at ``BASE``.  fock, fock_hf: of both levels, relative to the Fock matrix of free atoms,
         brought to the molecule's number of electrons; Hartree-Fock's has exchange from a semilocal functional.
     exchange, exchange_hf: -K/2 - V_x of either density matrix.  long_range_0.2 ...: -K/2 of Hartree-Fock's at a range
     separation.  orbitals, energies: of the Fock matrix of the density at ``BASE``.
@@ -53,8 +52,8 @@ def matrices_of(label: Label) -> dict[str, np.ndarray]:
     root, inverse = _overlap_roots(mol)
     fitting = DensityFitting(mol, hold_mb=_HOLD_MB)
     mf = scf.RHF(mol).density_fit()
-    whole = AuxiliaryFock(fitting, SemilocalPotential.of(dft.RKS(mol, xc=BASE.xc)), _GRID_LEVEL)
-    stand_in = AuxiliaryFock(fitting, SemilocalPotential.of(mf, exchange_known=True), _GRID_LEVEL)
+    whole = AuxiliaryFock(fitting, SemilocalPotential.of(dft.RKS(mol, xc=BASE.xc)), GRID_LEVEL)
+    stand_in = AuxiliaryFock(fitting, SemilocalPotential.of(mf, exchange_known=True), GRID_LEVEL)
     free = fitting.restore_electron_count(free_atom_coefficients(fitting.auxmol), mol.nelectron)
     start, start_exchange = whole.matrix(free)[0], stand_in.matrix(free)[0]
     found, exact = {}, {}
@@ -72,8 +71,9 @@ def matrices_of(label: Label) -> dict[str, np.ndarray]:
         found[f"long_range_{omega}"] = -0.5 * mf.get_k(mol, dm, omega=omega)
     found = {name: matrix if name.startswith("density") else inverse @ matrix @ inverse
              for name, matrix in found.items()}
-    fock = inverse @ (mf.get_hcore() + start) @ inverse + found["fock"]
-    found["energies"], found["orbitals"] = scipy.linalg.eigh(fock)
+    fock = inverse @ (mf.get_hcore() + start) @ inverse
+    found["density_0"] = lowest_filled(fock, electrons_by_orbital(mol))
+    found["energies"], found["orbitals"] = scipy.linalg.eigh(fock + found["fock"])
     return {name: matrix.astype(np.float32) for name, matrix in found.items()}
 
 
@@ -113,28 +113,26 @@ class MatrixMetric:
     """The metric of one molecule, acting on its irreps: ``metric @ irreps``.
 
     assembly: (nao^2, irreps), irreps to the matrix.  occupied, virtual: (nao, n) orbitals.  weights: (nocc, nvir) of
-    the squares of an error between them.  share: of the plain norm.  plain: weight of the squares of all elements.
+    the squares of an error between them.  plain: weight of the squares of all elements.
     """
 
     assembly: sparse.csr_matrix
     occupied: np.ndarray
     virtual: np.ndarray
     weights: np.ndarray
-    share: float
     plain: float = 0.0
 
     @classmethod
     def of(cls, assembly, orbitals: np.ndarray, energies: np.ndarray, nocc: int, of_density: bool) -> "MatrixMetric":
         """From orbitals (nao, nao) and their energies (Eh); ``of_density``: for density instead of Fock matrices."""
         gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
-        weights, share = (gaps, PLAIN_SHARE_OF_DENSITY) if of_density else (1 / gaps, PLAIN_SHARE)
-        return cls(assembly, orbitals[:, :nocc], orbitals[:, nocc:], weights, share)
+        return cls(assembly, orbitals[:, :nocc], orbitals[:, nocc:], gaps if of_density else 1 / gaps)
 
     def scaled(self, error: np.ndarray) -> "MatrixMetric":
         """In which ``error`` (irreps) has the loss 1."""
         loss = float(error @ (self @ error))
-        self.plain = self.share / float(np.sum((self.assembly @ error) ** 2))
-        self.weights = ((1 - self.share) * self.weights / loss).astype(np.float32)
+        self.plain = PLAIN_SHARE / float(np.sum((self.assembly @ error) ** 2))
+        self.weights = ((1 - PLAIN_SHARE) * self.weights / loss).astype(np.float32)
         return self
 
     def __matmul__(self, irreps: np.ndarray) -> np.ndarray:

@@ -24,6 +24,7 @@ from pyscf_mlguess.models.pair_blocks.features import (
 )
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.models.whole_numbers import to_whole_numbers
+from pyscf_mlguess.molecules.label import Level
 from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks, Prediction
 from pyscf_mlguess.structure import Structure
 
@@ -44,8 +45,9 @@ class PairBlocks:
     """One linear map for each element, pair of elements and irrep, from features to the channels of blocks.
 
     card: what the model is; its target is one of
-        "density matrix": S^1/2 D S^1/2;
-        "fock matrix": S^-1/2 (F - F_0) S^-1/2, F_0 the Fock matrix of the free atoms' density;
+        "density matrix": S^1/2 (D - D_0) S^1/2, D_0 of the occupied orbitals of the Fock matrix F_0 of the free atoms'
+        density, at the base level;
+        "fock matrix": S^-1/2 (F - F_0) S^-1/2, F_0 at each level;
         "exchange": S^-1/2 (-K/2 - V_x) S^-1/2 of all exact exchange, V_x the semilocal exchange potential that stands
         in for it in the density route, of which a level of theory takes its share.
     atoms, pairs: features.  ranges: {element: Range}.
@@ -94,7 +96,7 @@ class PairBlocks:
         novelty = novelty if density is None else np.maximum(novelty, density.novelty)
         blocks = self.basis.uncouple(irreps)
         if target == DENSITY_MATRIX:
-            return DensityBlocks(self.card["basis"], blocks, novelty)
+            return DensityBlocks(self.card["basis"], blocks, novelty, Level.parse(self.card["levels"]["base"]).xc)
         return FockBlocks(self.card["basis"], blocks, novelty, density)
 
     def _mixed(self, share, scale=1.0):

@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 
 # Axes of each target: the matrix to learn, and the one that it is the difference from.
 AXES = {
-    DENSITY_MATRIX: {"base": ("density", ""), "exact_exchange": ("density_hf", "density")},
+    DENSITY_MATRIX: {"base": ("density", "density_0"), "exact_exchange": ("density_hf", "density")},
     FOCK_MATRIX: {"base": ("fock", ""), "exact_exchange": ("fock_hf", "fock")},
     EXCHANGE: {"base": ("exchange", ""), "exact_exchange": ("exchange_hf", "exchange")}
     | {f"long_range_{omega}": (f"long_range_{omega}", "") for omega in OMEGAS},
@@ -106,17 +106,15 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     features = fit_features(sources, basis, *keep, progress=progress)
     layouts = [Layout(basis, source.sites) for source in (sources, check)]
     designs = [make_design(source, features, layout, progress) for source, layout in zip((sources, check), layouts)]
-    weights, losses, ridges, mean = {}, {}, {}, {}
+    weights, losses, ridges = {}, {}, {}
     for axis, (matrix, other) in AXES[target].items():
         if axes is not None and axis not in axes:
             continue
         problem, checked = (
             _problem(part, layout, design, cache, settings.reach, matrix, other, target == DENSITY_MATRIX)
             for part, layout, design in zip((training, validation), layouts, designs))
-        if (target, axis) == (DENSITY_MATRIX, "base"):
-            mean = _mean_atoms(problem)
         for one in (problem, checked):
-            _normalise(one, mean if axis == "base" else {})
+            _normalise(one)
         trials = {}
         for ridge in [ridges["base"]] if "base" in ridges else RIDGES:
             found = solve(problem, ridge, ITERATIONS, progress=progress)
@@ -126,8 +124,6 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         ridges[axis] = min(trials, key=lambda r: trials[r][0])
         losses[axis], found = trials[ridges[axis]]
         weights[axis] = {key: fold(w, features.contractions[key]) for key, w in found.items()}
-        for key, values in mean.items() if axis == "base" else ():
-            weights[axis][key][:, -1] += values
     card = {
         "format": FAMILIES["pair-blocks"].format,
         "name": Path(output).stem,
@@ -185,21 +181,8 @@ def _problem(labels, layout, design, cache, reach, matrix, other, of_density):
     return BlockProblem(design, np.concatenate(targets), metrics)
 
 
-def _mean_atoms(problem):
-    """The mean invariants of the blocks on atoms, {key: (channels,)}.
-
-    A density matrix has no elements between its own occupied and virtual orbitals, nor has none at all: what counts is
-    how it differs from that of atoms.
-    """
-    return {key: problem.target[index].mean(axis=(0, 1)) for key, index in problem.design.indices.items()
-            if len(key[0]) == 1 and key[1].l == 0 and key[1].parity == 1}
-
-
-def _normalise(problem, mean):
-    """Targets relative to ``mean``, metrics over the loss of that."""
-    for key, values in mean.items():
-        if key in problem.design.indices:
-            problem.target[problem.design.indices[key]] -= values.astype(np.float32)
+def _normalise(problem):
+    """Metrics over the loss of no difference."""
     for metric, start, stop in zip(problem.metrics, problem.design.offsets[:-1], problem.design.offsets[1:]):
         metric.scaled(problem.target[start:stop])
 
