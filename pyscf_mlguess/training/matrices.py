@@ -43,8 +43,9 @@ OMEGAS = (0.2,)
 def matrices_of(label: Label) -> dict[str, np.ndarray]:
     """The matrices of a label that has orbitals at ``BASE`` and ``HARTREE_FOCK``, (nao, nao) float32 each.
 
-    density, density_hf: S^1/2 D S^1/2.  density_0: that of the Fock matrix of free atoms at ``BASE``.  fock, fock_hf: of both levels, relative to the Fock matrix of free atoms,
-        brought to the molecule's number of electrons; Hartree-Fock's has exchange from a semilocal functional.
+    density, density_hf: S^1/2 D S^1/2.  density_0: that of the Fock matrix of free atoms at ``BASE``.
+    fock, fock_hf: of both levels, relative to the Fock matrix of free atoms, brought to the molecule's number of
+        electrons; Hartree-Fock's has exchange from a semilocal functional.
     exchange, exchange_hf: -K/2 - V_x of either density matrix.  long_range_0.2 ...: -K/2 of Hartree-Fock's at a range
     separation.  orbitals, energies: of the Fock matrix of the density at ``BASE``.
     """
