@@ -24,7 +24,7 @@ SETTINGS = PairSettings(elements=(1, 6, 7, 8), radial=4, bond_radial=3, products
                         singles=(3, 2, 2, 1, 1), doubles=(2, 2, 1, 1, 1), bonds=(4, 3, 3, 2, 2),
                         others=(3, 2, 2, 1, 1), invariants=3)
 KEPT = (20, 30, 20), (20, 30)
-VALIDATION = "C=O"  # formaldehyde chooses the ridge
+VALIDATION = "C=O"
 
 
 @lru_cache(maxsize=None)

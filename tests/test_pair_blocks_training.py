@@ -66,7 +66,7 @@ def test_a_subset_of_molecules_is_trained_on(tmp_path):
     with few_are_enough():
         card = load_model(train(label_file(), tmp_path, "fock matrix", matrices(), size="tiny", molecules=4,
                                 axes=["base"])).card
-    assert card["training"]["molecules"] == 4 and set(card["training"]["ridges"]) == {"base"}
+    assert card["training"]["molecules"] == 4 and set(card["training"]["validation_loss"]) == {"base"}
 
 
 def test_training_twice_gives_the_same_weights(tmp_path):
