@@ -1,8 +1,8 @@
 """What the network is made of.
 
-A state is {(l, parity): (items, 2l+1, channels)}, channels last, so that mixing channels is one matrix product.  Products
-of states are Clebsch-Gordan products channel by channel, all results of one l of the first factor at once: a third of the
-time of e3nn's general tensor product on a CPU.
+A state is {(l, parity): (items, 2l+1, channels)}, channels last, so that mixing channels is one matrix product.
+Products of states are Clebsch-Gordan products channel by channel, all results of one l of the first factor at once: a
+third of the time of e3nn's tensor product on a CPU.
 """
 
 from __future__ import annotations

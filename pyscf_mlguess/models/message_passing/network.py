@@ -1,9 +1,9 @@
 """The network: atoms and their neighbours -> states of atoms and of pairs -> irreps of blocks, or of a density.
 
-Messages along the edges between neighbours (Batatia et al., arXiv 2206.07697, whose products of what an atom has received
-give the many neighbours) make states of atoms; a pair has the product of its atoms' states with the spherical harmonics of
-its bond.  Of two atoms of one element, the states of the pair and of the pair with its atoms exchanged are added for irreps
-that exchange leaves as they are, and subtracted for those of which it changes the sign.
+Messages along the edges between neighbours, and products of what an atom has received, which bring many neighbours
+together (MACE, Batatia et al., arXiv 2206.07697), make states of atoms; a pair has the product of its atoms' states with
+the spherical harmonics of its bond.  Of two atoms of one element, the states of the pair and of the pair with its atoms
+exchanged are added for irreps that exchange leaves as they are, and subtracted for those of which it changes the sign.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from pyscf_mlguess.models.message_passing.layers import (
     State,
     added,
     natural,
-    of_either_parity,
     taken,
 )
 
