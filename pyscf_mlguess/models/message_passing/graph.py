@@ -92,17 +92,20 @@ class Graph:
                  for tensor in (getattr(self, field.name) for field in fields(self)[:9])]
         return Graph(*moved, {one: index.to(like.device) for one, index in self.items.items()}, self.counts)
 
-    def vector(self, rows: dict[Elements, torch.Tensor], sizes: dict[Elements, int]) -> torch.Tensor:
-        """Rows of all items, {elements: (items, size)}, molecule by molecule as in ``Layout``; zeros where none are.
+    def vectors(self, rows: dict[Elements, torch.Tensor], sizes: dict[Elements, int]) -> list[torch.Tensor]:
+        """Rows of all items, {elements: (items, size)}, one vector a molecule as in ``Layout``; zeros where none are.
 
         sizes: of the rows of every element and species.
         """
-        used, parts = dict.fromkeys(rows, 0), []
+        used, found = dict.fromkeys(rows, 0), []
+        like = next(iter(rows.values()))
         for counts in self.counts:
+            parts = []
             for one, count in counts.items():
                 if one in rows:
                     parts.append(rows[one][used[one] : used[one] + count].reshape(-1))
                     used[one] += count
                 else:
-                    parts.append(torch.zeros(count * sizes[one]))
-        return torch.cat(parts)
+                    parts.append(like.new_zeros(count * sizes[one]))
+            found.append(torch.cat(parts))
+        return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from itertools import combinations_with_replacement
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from pyscf_mlguess.blocks import Sites
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.base import Model, ModelError
 from pyscf_mlguess.models.matrix_model import MatrixModel, density_of
-from pyscf_mlguess.models.message_passing.graph import Elements, Graph
+from pyscf_mlguess.models.message_passing.graph import Graph
 from pyscf_mlguess.models.message_passing.network import LMAX, Channels, Network, NetworkSettings, build
 from pyscf_mlguess.models.message_passing.surroundings import Surroundings
 from pyscf_mlguess.models.response import Response
@@ -124,12 +125,13 @@ class MessagePassing(MatrixModel):
 
 def channels_of(card: dict) -> Channels:
     """What is read out, {elements: {irrep: channels}}."""
-    basis = BlockBasis.of(card["block_elements"], card["basis"])
+    elements = sorted(card["block_elements"])
+    basis = BlockBasis.of(elements, card["basis"])
     if card["target"] == DENSITY:
         return {(element,): {Irrep(l, (-1) ** l, 1): n for l, n in shells.items() if l <= LMAX}
                 for element, shells in basis.shells.items()}
-    return {one: {irrep: len(rows) for irrep, rows in basis.channels(*one).items()}
-            for one in [*((element,) for element in card["block_elements"]), *map(tuple, card["pairs"])]}
+    items = [*((element,) for element in elements), *combinations_with_replacement(elements, 2)]
+    return {one: {irrep: len(rows) for irrep, rows in basis.channels(*one).items()} for one in items}
 
 
 def settings_for_card(settings: NetworkSettings) -> dict:
@@ -154,6 +156,3 @@ def _added(first, second):
     if first is None or second is None:
         return second if first is None else first
     return {irrep: first[irrep] + second[irrep] for irrep in first}
-
-
-__all__ = ["DENSITY", "Elements", "MessagePassing", "channels_of", "settings_for_card"]

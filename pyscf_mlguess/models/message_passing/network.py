@@ -1,9 +1,10 @@
 """The network: atoms and their neighbours -> states of atoms and of pairs -> irreps of blocks, or of a density.
 
 Messages along the edges between neighbours, and products of what an atom has received, which bring many neighbours
-together (MACE, Batatia et al., arXiv 2206.07697), make states of atoms; a pair has the product of its atoms' states with
-the spherical harmonics of its bond.  Of two atoms of one element, the states of the pair and of the pair with its atoms
-exchanged are added for irreps that exchange leaves as they are, and subtracted for those of which it changes the sign.
+together (MACE, Batatia et al., arXiv 2206.07697), make states of atoms; a pair has the product of its atoms' states
+with the spherical harmonics of its bond.  Of two atoms of one element, the states of the pair and of the pair with its
+atoms exchanged are added for irreps that exchange leaves as they are, and subtracted for those of which it changes the
+sign.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ Rows = dict[Elements, Tensor]  # {elements: (items, numbers of all irreps)}
 
 # Of the irreps that are predicted.
 LMAX = 4
+_SMALLEST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -202,6 +204,28 @@ class Readout(nn.Module):
             self.register_buffer(f"scale{name}", torch.ones(axes * n))
             if atoms and irrep[:2] == (0, 1):
                 self.constants[name] = nn.Parameter(torch.zeros(axes * n))
+
+    def scale(self, axis: int, rows: Tensor) -> None:
+        """Take scales and constants of an axis from the rows of the training set, (items, numbers of all irreps).
+
+        Without rows its channels stay zero.
+        """
+        start = 0
+        with torch.no_grad():
+            for irrep in self.irreps:
+                name = irrep_name(irrep)
+                scales = getattr(self, f"scale{name}").unflatten(0, (self.axes, -1))[axis]
+                stop = start + len(scales) * (2 * irrep.l + 1)
+                values = rows[:, start:stop].unflatten(1, (len(scales), -1))
+                start = stop
+                mean = torch.zeros(len(scales))
+                if len(rows) and name in self.constants:
+                    mean = values.mean(dim=(0, 2))
+                found = (values - mean[:, None]).square().mean(dim=(0, 2)).sqrt() if len(rows) else mean
+                scales.copy_(found)
+                if name in self.constants:
+                    constants = self.constants[name].unflatten(0, (self.axes, -1))[axis]
+                    constants.copy_(torch.where(found > 0, mean / found.clamp(min=_SMALLEST), 0.0))
 
     def forward(self, states: dict[int, State]) -> list[Tensor]:
         """Of every axis (items, numbers of all irreps); states: by what exchange of the atoms does."""
