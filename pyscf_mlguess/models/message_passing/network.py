@@ -205,10 +205,10 @@ class Readout(nn.Module):
             if atoms and irrep[:2] == (0, 1):
                 self.constants[name] = nn.Parameter(torch.zeros(axes * n))
 
-    def scale(self, axis: int, rows: Tensor) -> None:
-        """Take scales and constants of an axis from the rows of the training set, (items, numbers of all irreps).
+    def scale(self, axis: int, rows: Tensor, centred: bool) -> None:
+        """Take scales of an axis from the rows of the training set, (items, numbers of all irreps).
 
-        Without rows its channels stay zero.
+        centred: begin with the mean invariants.  Without rows the channels stay zero.
         """
         start = 0
         with torch.no_grad():
@@ -219,7 +219,7 @@ class Readout(nn.Module):
                 values = rows[:, start:stop].unflatten(1, (len(scales), -1))
                 start = stop
                 mean = torch.zeros(len(scales))
-                if len(rows) and name in self.constants:
+                if len(rows) and name in self.constants and centred:
                     mean = values.mean(dim=(0, 2))
                 found = (values - mean[:, None]).square().mean(dim=(0, 2)).sqrt() if len(rows) else mean
                 scales.copy_(found)

@@ -13,7 +13,7 @@ from pyscf_mlguess.structure import Structure
 
 # Radial functions and elements of neighbours, angular momentum zero: distances, not angles.
 SETTINGS = AceSettings(radial=6, lmax=0)
-_LEADING = 8
+_LEADING, _ATOMS_PER_COMPONENT = 8, 5
 
 
 @dataclass
@@ -27,7 +27,8 @@ class Surroundings:
     @classmethod
     def of(cls, densities: np.ndarray) -> "Surroundings":
         """Those of the training atoms, (natm, n, 1) from ``densities_of``."""
-        contraction = principal_components(densities, min(_LEADING, densities.shape[1]))
+        # Of fewer atoms, all would be equally far from their mean.
+        contraction = principal_components(densities, max(1, min(_LEADING, len(densities) // _ATOMS_PER_COMPONENT)))
         return cls(contraction, Range.of(contraction(densities)[:, :, 0]))
 
     def novelty(self, structure: Structure, atoms: np.ndarray) -> np.ndarray:

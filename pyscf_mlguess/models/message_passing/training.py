@@ -15,7 +15,7 @@ from torch import distributed
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
 from pyscf_mlguess.models import load_model, save_model
 from pyscf_mlguess.models.linear_density.training import labels_with_densities
-from pyscf_mlguess.models.matrix_model import EXCHANGE
+from pyscf_mlguess.models.matrix_model import DENSITY_MATRIX, EXCHANGE
 from pyscf_mlguess.models.message_passing.design import (
     DENSITY_AXES,
     density_samples,
@@ -54,7 +54,7 @@ ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
           molecules: int | None = None, size: str = "medium", density: str = "linear-ace-3",
-          linear: str | None = "default", axes: Iterable[str] | None = None, loop: LoopSettings = LoopSettings(),
+          linear: str | Path | None = "default", axes: Iterable[str] | None = None, epochs: int = 100, seed: int = 0,
           progress: bool = True) -> Path:
     """Train a network on label files; write weights and card.
 
@@ -63,6 +63,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     ``SIZES``.  density: the model whose density goes with the target "exchange".
     linear: name or path of the model whose error is learned, of the same target ("default": that of ``LINEAR``; None:
     the network is alone).  axes: those to be learned (default: all that the linear model has).
+    epochs: at most.  seed: of the first weights and of the order of molecules.
 
     Molecules whose SMILES fall into the validation or test split (``split_of``) are not trained on; the former end the
     training.  May be killed and started again.  Under torchrun every process takes its share of the molecules.
@@ -73,8 +74,10 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     for kind, name, known in (("target", target, targets), ("size", size, SIZES)):
         if name not in known:
             raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
-    settings, output = SIZES[size], Path(output)
+    settings, loop, output = SIZES[size], LoopSettings(epochs=epochs, seed=seed), Path(output)
     linear = LINEAR.get(target) if linear == "default" else linear
+    if linear is not None and Path(linear).suffix:
+        linear = str(Path(linear).expanduser().resolve())
     corrected = _linear_model(linear, target)
     axes = [axis for axis in targets[target] if (axis in axes if axes is not None else _knows(corrected, axis))]
     with processes_of_torchrun() as rank:
@@ -87,6 +90,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
             _first_alone(lambda: [prepare_matrices(part, cache, jobs, progress) for part in parts])
         training, validation, elements = of_learned_elements(*parts, ELEMENTS)
         if target == DENSITY:
+            axes = [axis for axis in axes if any(DENSITY_AXES[axis] in label.coefficients for label in training)]
             samples, check = (density_samples(load_targets(cache, part, progress), elements, settings, axes, corrected,
                                               progress) for part in (training, validation))
         else:
@@ -101,7 +105,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
             card |= {"linear": linear, "linear_sha256": corrected.card["sha256"],
                      "elements": corrected.card["elements"]}
         network = build(settings, elements, channels_of(card), axes, loop.seed)
-        _scale(network, samples)
+        _scale(network, samples, corrected is None and target in (DENSITY_MATRIX, DENSITY))
         network.to("cuda" if torch.cuda.is_available() else "cpu")
         before = untouched_losses(samples), untouched_losses(check)
         log.info("losses before: training %s, validation %s", *map(_told, before))
@@ -147,7 +151,7 @@ def _knows(model, axis):
     return model is None or axis in model.weights
 
 
-def _scale(network, samples):
+def _scale(network, samples, centred):
     """Scales of the readouts from what is to be learned; rare pairs are not."""
     for k, axis in enumerate(network.axes):
         rows = rows_of(samples, axis, network.sizes)
@@ -155,7 +159,7 @@ def _scale(network, samples):
             own = rows.get(one, np.zeros((0, size), np.float32))
             if len(own) < matrix_labels.FEWEST:
                 own = own[:0]
-            network.readouts[elements_name(one)].scale(k, torch.from_numpy(own))
+            network.readouts[elements_name(one)].scale(k, torch.from_numpy(own), centred)
 
 
 def _surroundings(labels, elements):
