@@ -78,6 +78,20 @@ class MessagePassingTests(FamilyTests):
             near, far = (self.pulled_apart(model, distance + step) for step in (-1e-3, 1e-3))
             assert np.abs(near - far).max() < 1e-4 * np.abs(near).max()
 
+    def test_blocks_of_pairs_vanish_smoothly_at_the_reach(self, model):
+        if self.target == "density":
+            return
+        bonded, before, just = (np.abs(self.pair(model, distance)).max() for distance in
+                                (2.0, SETTINGS.reach - 0.1, SETTINGS.reach - 0.01))
+        # Three derivatives vanish there, too.
+        assert 0 < just < 2e-3 * before < 1e-4 * bonded and not self.pair(model, SETTINGS.reach + 0.01).size
+
+    @staticmethod
+    def pair(model, distance):
+        atoms = Structure(np.array([1, 8]), np.array([[0.0, 0.0, 0.0], [0.0, 0.0, distance]]), 0, np.arange(2))
+        table = model.corrections(atoms, {"base": 1.0}).pairs.get((1, 8), {})
+        return np.concatenate([np.zeros(0), *(values.ravel() for values in table.values())])
+
     def pulled_apart(self, model, distance):
         mol = gto.M(atom=[("O", (0, 0, 0)), ("H", (0, 0, 1.8)), ("H", (1.7, 0, -0.6)), ("H", (0, -distance, 0))],
                     unit="Bohr", charge=1, basis="def2-svp", verbose=0)

@@ -43,10 +43,12 @@ def test_a_network_alone_learns():
 
 
 @pytest.mark.parametrize("target", ["fock matrix", "density"])
-def test_what_a_linear_model_leaves_gets_less(target):
+def test_a_linear_model_is_not_made_worse(target):
     before, after = losses(trained(target))
+    log = list(csv.DictReader(trained(target).with_suffix(".csv").open()))
+    assert float(log[-1]["training"]) < float(log[0]["training"])
     assert before.keys() == after.keys()
-    assert np.prod(list(after.values())) < np.prod(list(before.values())) < 1e-2
+    assert np.prod(list(after.values())) <= np.prod(list(before.values())) < 1e-2
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):
@@ -75,10 +77,10 @@ def test_a_killed_training_goes_on_where_it_was(tmp_path, monkeypatch):
 
 
 def test_it_ends_when_nothing_gets_better(tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "_validated", lambda *arguments: {"base": 0.0})
+    monkeypatch.setattr(loop, "_validated", lambda *arguments: {"base": 0.0})  # the same always
     monkeypatch.setattr(training, "LoopSettings", lambda **options: loop.LoopSettings(patience=2, **options))
     path = train(tmp_path / "early.safetensors", epochs=9)
-    assert load_model(path).card["training"]["epochs"] == 3
+    assert load_model(path).card["training"]["epochs"] == 3  # epochs 0 to 2
 
 
 def test_two_processes_find_the_same_as_one(tmp_path):

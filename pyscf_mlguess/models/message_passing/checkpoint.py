@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,19 +18,18 @@ _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 @dataclass
 class Progress:
     """epoch: how many are done.  mean: the running mean of the weights.  best: the mean with the lowest validation
-    loss, of ``best_epoch``; best_loss: its logarithm, losses: those by axis."""
+    loss, of ``best_epoch``; losses: its logarithm by axis."""
 
     mean: Weights
     best: Weights
+    losses: dict[str, float]
     epoch: int = 0
     best_epoch: int = 0
-    best_loss: float = math.inf
-    losses: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def first(cls, parameters: Weights) -> "Progress":
+    def first(cls, parameters: Weights, losses: dict[str, float]) -> "Progress":
         """Before the first epoch."""
-        return cls(*({name: values.detach().clone() for name, values in parameters.items()} for _ in range(2)))
+        return cls(*({name: values.detach().clone() for name, values in parameters.items()} for _ in range(2)), losses)
 
 
 def write_progress(path: Path, run: str, state: Progress, optimiser: torch.optim.Optimizer,
@@ -42,8 +40,7 @@ def write_progress(path: Path, run: str, state: Progress, optimiser: torch.optim
         tensors |= {f"weights/{name}": parameter.detach(), f"mean/{name}": state.mean[name],
                     f"best/{name}": state.best[name]}
         tensors |= {f"{moment}/{name}": optimiser.state[parameter][moment] for moment in _MOMENTS}
-    told = {"run": run, "epoch": state.epoch, "best_epoch": state.best_epoch, "best_loss": state.best_loss,
-            "losses": state.losses}
+    told = {"run": run, "epoch": state.epoch, "best_epoch": state.best_epoch, "losses": state.losses}
     unfinished = path.with_suffix(".unfinished")
     save_file({name: values.contiguous() for name, values in tensors.items()}, unfinished,
               {"progress": json.dumps(told)})
@@ -64,4 +61,4 @@ def read_progress(path: Path, run: str, optimiser: torch.optim.Optimizer, parame
             parameter.copy_(tensors[f"weights/{name}"])
             optimiser.state[parameter] = {moment: tensors[f"{moment}/{name}"] for moment in _MOMENTS}
     mean, best = ({name: tensors[f"{kind}/{name}"] for name in parameters} for kind in ("mean", "best"))
-    return Progress(mean, best, told["epoch"], told["best_epoch"], told["best_loss"], told["losses"])
+    return Progress(mean, best, told["losses"], told["epoch"], told["best_epoch"])

@@ -150,7 +150,7 @@ class Radial(nn.Module):
         x = (lengths / self.cutoff).clamp(max=1.0)[:, None]
         bessel = math.sqrt(2.0) * torch.sin(self.frequencies * x) / x
         # One at zero, zero at the cutoff, each with two derivatives.
-        envelope = 1 - x**3 * (10 - 15 * x + 6 * x**2)
+        envelope = (1 - x) ** 3 * (1 + 3 * x + 6 * x**2)
         weights = self.network(torch.cat([bessel * envelope, scalars], dim=1)) * envelope
         return weights.unflatten(1, self.shape)
 

@@ -36,19 +36,19 @@ class LoopSettings:
     all steps; from there it falls as a cosine to zero.  decay: of weights (AdamW).  clip: largest norm of a gradient.
     mean: share of the former mean in the running mean of the weights, which is what is validated and kept.
     patience: epochs without a better validation loss before it ends.
-    floor: losses far below this share of the first training loss count little: their logarithm would rule.
+    floor: losses far below this count little: their logarithm would rule.
     seed: of the first weights and of the order of molecules.
     """
 
     epochs: int = 100
-    batch: int = 8
-    rate: float = 3e-3
+    batch: int = 4
+    rate: float = 5e-3
     warm_up: float = 0.05
     decay: float = 1e-3
     clip: float = 10.0
     mean: float = 0.99
     patience: int = 25
-    floor: float = 0.1
+    floor: float = 1e-3
     seed: int = 0
 
 
@@ -102,8 +102,11 @@ def fit(network: Network, training: list, validation: list, settings: LoopSettin
     path, log = output.with_suffix(".checkpoint.safetensors"), output.with_suffix(".csv")
     parameters = dict(network.named_parameters())
     optimiser = torch.optim.AdamW(parameters.values(), lr=settings.rate, weight_decay=settings.decay)
-    state = read_progress(path, run, optimiser, parameters) if path.exists() else Progress.first(parameters)
-    floors = {axis: settings.floor * math.exp(value) for axis, value in _mean_logs(_untouched(training)).items()}
+    if path.exists():
+        state = read_progress(path, run, optimiser, parameters)
+    else:
+        # What the network is added to may already be the best there is.
+        state = Progress.first(parameters, _validated(network, validation[rank::processes], settings.batch))
     per_epoch = math.ceil(len(training) / settings.batch)
     epochs = tqdm(range(state.epoch, settings.epochs), initial=state.epoch, total=settings.epochs, desc="epochs",
                   disable=not progress or rank > 0)
@@ -113,16 +116,16 @@ def fit(network: Network, training: list, validation: list, settings: LoopSettin
         start, order, seen = time.perf_counter(), np.random.default_rng([settings.seed, epoch]), []
         for number, batch in enumerate(np.array_split(order.permutation(len(training)), per_epoch)):
             rate = _rate(settings, (epoch * per_epoch + number) / (settings.epochs * per_epoch))
-            seen.append(_step(network, [training[k] for k in batch[rank::processes]], len(batch), floors, optimiser,
-                              settings.clip, rate))
+            seen.append(_step(network, [training[k] for k in batch[rank::processes]], len(batch), optimiser, settings,
+                              rate))
             share = min(settings.mean, (1 + epoch * per_epoch + number) / (10 + epoch * per_epoch + number))
             for name, parameter in parameters.items():
                 state.mean[name].lerp_(parameter.detach(), 1 - share)
         with _weights(parameters, state.mean):
             logs = _validated(network, validation[rank::processes], settings.batch)
-        state.epoch, total = epoch + 1, sum(logs.values()) / len(logs)
-        if total < state.best_loss:
-            state.best_loss, state.best_epoch, state.losses = total, epoch, logs
+        state.epoch = epoch + 1
+        if sum(logs.values()) < sum(state.losses.values()):
+            state.best_epoch, state.losses = epoch, logs
             state.best = {name: values.clone() for name, values in state.mean.items()}
         losses = {axis: math.exp(value) for axis, value in logs.items()}
         epochs.set_postfix({axis: f"{loss:.5f}" for axis, loss in losses.items()})
@@ -148,27 +151,27 @@ def run_of(settings: LoopSettings, *parts: str) -> str:
     return "; ".join([str(asdict(settings)), *parts])
 
 
-def _step(network, samples, batch, floors, optimiser, clip, rate):
-    """One step; the share of these samples in the batch's objective."""
-    for parameter in network.parameters():
+def _step(network, samples, batch, optimiser, settings, rate):
+    """One step with these samples of a batch of so many; the batch's objective, the mean logarithm of its losses."""
+    parameters = list(network.parameters())
+    for parameter in parameters:
         parameter.grad = torch.zeros_like(parameter)
-    objective = 0.0
+    objective = parameters[0].new_zeros(())
     if samples:
-        parts = [torch.log1p(losses / floors[axis]).sum() / (batch * len(network.axes))
-                 for axis, losses in losses_of(network, samples).items()]
-        total = torch.stack(parts).sum()
-        total.backward()
-        objective = total.item()
+        objective = torch.stack([torch.log(losses + settings.floor).sum() / (batch * len(network.axes))
+                                 for losses in losses_of(network, samples).values()]).sum()
+        objective.backward()
     if distributed.is_initialized():
-        flat = torch.cat([parameter.grad.reshape(-1) for parameter in network.parameters()])
+        flat = torch.cat([*(parameter.grad.reshape(-1) for parameter in parameters), objective.detach()[None]])
         distributed.all_reduce(flat)
-        for parameter, part in zip(network.parameters(), flat.split([p.numel() for p in network.parameters()])):
+        *parts, objective = flat.split([*(parameter.numel() for parameter in parameters), 1])
+        for parameter, part in zip(parameters, parts):
             parameter.grad.copy_(part.view_as(parameter))
-    torch.nn.utils.clip_grad_norm_(network.parameters(), clip)
+    torch.nn.utils.clip_grad_norm_(parameters, settings.clip)
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()
-    return objective
+    return objective.item()
 
 
 def _rate(settings, done):
