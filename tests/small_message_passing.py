@@ -15,7 +15,7 @@ from pyscf_mlguess.models.message_passing.network import NetworkSettings
 
 SETTINGS = NetworkSettings(cutoff=5.0, reach=10.0, layers=2, channels=8, lmax=2, pair_channels=4, states=8, radial=5,
                            hidden=8, neighbours=4.0)
-EPOCHS = 6
+EPOCHS = 4
 
 
 @lru_cache(maxsize=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -39,6 +40,11 @@ class MessagePassing(MatrixModel):
     surroundings: dict[int, Surroundings]
     linear: Model | None = None
     density: Model | None = None
+
+    @cached_property
+    def channels(self) -> Channels:
+        """What is read out."""
+        return channels_of(self.card)
 
     @property
     def axes(self) -> Iterable[str]:
@@ -80,7 +86,7 @@ class MessagePassing(MatrixModel):
 
     def corrections(self, structure: Structure, shares: dict[str, float]) -> BlockIrreps:
         """What the network says, the sum of axes, each times its share."""
-        settings, channels = self.network.settings, channels_of(self.card)
+        settings = self.network.settings
         sites = Sites.of(structure, settings.reach)
         graph = Graph.of(structure, sites, self.network.elements, settings.cutoff)
         with torch.inference_mode():
@@ -89,7 +95,7 @@ class MessagePassing(MatrixModel):
         for one in rows["base"]:
             total = sum(share * rows[axis][one].double().numpy(force=True) for axis, share in shares.items())
             parts, start = {}, 0
-            for irrep, count in channels[one].items():
+            for irrep, count in self.channels[one].items():
                 width = count * (2 * irrep.l + 1)
                 parts[irrep] = total[:, start : start + width].reshape(len(total), count, -1)
                 start += width
