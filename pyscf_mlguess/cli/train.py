@@ -31,8 +31,7 @@ def train(
     target: Annotated[str, typer.Option(
         help="Of pair-blocks and message-passing: density-matrix, fock-matrix or exchange, which want labels with "
              "orbitals; of message-passing also density.")] = "exchange",
-    size: Annotated[Optional[str], typer.Option(
-        help="Of the representation: small, medium or full. Default: full, of message-passing medium.")] = None,
+    size: Annotated[str, typer.Option(help="Of the representation: small, medium or full.")] = "full",
     molecules: Annotated[Optional[int], typer.Option(
         min=4, help="Train on so many molecules only; for learning curves.")] = None,
     linear: Annotated[str, typer.Option(
@@ -58,12 +57,10 @@ def train(
             run = import_module(_FAMILIES[family]).train
         except ModuleNotFoundError as error:
             raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
-        choice = {"size": size} if size else {}
-        if family != "linear-density":
-            choice["target"] = target.replace("-", " ")
+        choice = {"target": target.replace("-", " ")} if family != "linear-density" else {}
         if family == "message-passing":
             choice |= {"linear": None if linear == "none" else linear, "epochs": epochs, "seed": seed}
-        path = run(labels or repository_labels(), output, cache, jobs=jobs, molecules=molecules, **choice)
+        path = run(labels or repository_labels(), output, cache, jobs=jobs, size=size, molecules=molecules, **choice)
     typer.echo(f"wrote {path}")
 
 

@@ -53,8 +53,8 @@ def read_progress(path: Path, run: str, optimiser: torch.optim.Optimizer, parame
     with safe_open(path, "pt", device=device) as file:
         told = json.loads(file.metadata()["progress"])
         if told["run"] != run:
-            raise ValueError(f"{path} was written by another training, {told['run']}, this one is {run}; "
-                             "delete it, or choose another output")
+            raise ValueError(f"{path} was written by a training with other settings or labels; delete it, or choose "
+                             "another output")
         tensors = {name: file.get_tensor(name) for name in file.keys()}
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ def fit(network: Network, training: list, validation: list, settings: LoopSettin
     """Train ``network`` in place; it ends with the weights of the lowest validation loss.
 
     output: of the model; beside it stand the checkpoint (removed at the end) and the log, a .csv.
-    run: what a checkpoint must have been written by to be resumed: settings, labels.
+    run: a name of settings and labels; a checkpoint of another one is refused.
     Returns the validation losses {axis: geometric mean} and the number of epochs.  Raises ValueError for a checkpoint
     of another run.
     """
@@ -144,11 +144,6 @@ def fit(network: Network, training: list, validation: list, settings: LoopSettin
 def untouched_losses(samples: list) -> dict[str, float]:
     """Geometric means of the losses of what the network is added to."""
     return {axis: math.exp(value) for axis, value in _mean_logs(_untouched(samples)).items()}
-
-
-def run_of(settings: LoopSettings, *parts: str) -> str:
-    """What tells one run from another."""
-    return "; ".join([str(asdict(settings)), *parts])
 
 
 def _step(network, samples, batch, optimiser, settings, rate):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,6 @@ from pyscf_mlguess.models.message_passing.loop import (
     LoopSettings,
     fit,
     processes_of_torchrun,
-    run_of,
     untouched_losses,
 )
 from pyscf_mlguess.models.message_passing.model import DENSITY, MessagePassing, channels_of, settings_for_card
@@ -43,8 +42,8 @@ log = logging.getLogger(__name__)
 
 SIZES = {
     "small": NetworkSettings(channels=16, lmax=2, pair_channels=8, states=16),
-    "medium": NetworkSettings(),
-    "full": NetworkSettings(channels=48, pair_channels=24, states=32, hidden=48),
+    "medium": NetworkSettings(channels=24, lmax=2, pair_channels=12, states=20),
+    "full": NetworkSettings(),
 }
 # What the linear model of each target is, unless another is named.
 LINEAR = {EXCHANGE: "exchange-1", DENSITY: "linear-ace-3"}
@@ -53,7 +52,7 @@ ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
 
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
-          molecules: int | None = None, size: str = "medium", density: str = "linear-ace-3",
+          molecules: int | None = None, size: str = "full", density: str = "linear-ace-3",
           linear: str | Path | None = "default", axes: Iterable[str] | None = None, epochs: int = 100, seed: int = 0,
           progress: bool = True) -> Path:
     """Train a network on label files; write weights and card.
@@ -80,14 +79,10 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         linear = str(Path(linear).expanduser().resolve())
     corrected = _linear_model(linear, target)
     axes = [axis for axis in targets[target] if (axis in axes if axes is not None else _knows(corrected, axis))]
+    if target == DENSITY:
+        settings = replace(settings, reach=0.0)  # there are no pairs
     with processes_of_torchrun() as rank:
-        if target == DENSITY:
-            parts = labels_with_densities(labels, molecules)
-            _first_alone(lambda: [prepare_metrics(part, cache, jobs, progress) for part in parts])
-            settings = replace(settings, reach=0.0)  # there are no pairs
-        else:
-            parts = labels_with_orbitals(labels, molecules)
-            _first_alone(lambda: [prepare_matrices(part, cache, jobs, progress) for part in parts])
+        parts = _labels(target, labels, molecules, cache, jobs, progress)
         training, validation, elements = of_learned_elements(*parts, ELEMENTS)
         if target == DENSITY:
             axes = [axis for axis in axes if any(DENSITY_AXES[axis] in label.coefficients for label in training)]
@@ -105,26 +100,33 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
             card |= {"linear": linear, "linear_sha256": corrected.card["sha256"],
                      "elements": corrected.card["elements"]}
         network = build(settings, elements, channels_of(card), axes, loop.seed)
-        _scale(network, samples, corrected is None and target in (DENSITY_MATRIX, DENSITY))
+        _scale(network, samples, centred=corrected is None and target in (DENSITY_MATRIX, DENSITY))
         network.to("cuda" if torch.cuda.is_available() else "cpu")
-        before = untouched_losses(samples), untouched_losses(check)
-        log.info("losses before: training %s, validation %s", *map(_told, before))
-        names = hashlib.sha256("".join(label.name + label.smiles for label in training).encode()).hexdigest()[:16]
-        run = run_of(loop, str(card["settings"]), target, str(axes), str(card["linear_sha256"]), names)
-        losses, epochs = fit(network, samples, check, loop, output, run, progress)
+        before = untouched_losses(check)
+        log.info("loss before: training %s, validation %s", _told(untouched_losses(samples)), _told(before))
+        losses, epochs = fit(network, samples, check, loop, output, _run(loop, card, training), progress)
         log.info("validation loss %s after %d epochs", _told(losses), epochs)
         card["training"] |= {
             "size": size,
             "weights": sum(parameter.numel() for parameter in network.parameters()),
             "epochs": epochs,
             "seed": loop.seed,
-            "validation_loss": {axis: round(loss, 6) for axis, loss in losses.items()},
-            "validation_loss_before": {axis: round(loss, 6) for axis, loss in before[1].items()},
+            "validation_loss": _rounded(losses),
+            "validation_loss_before": _rounded(before),
         }
         model = MessagePassing(card, network.cpu(), _surroundings(training, elements), corrected)
         if rank == 0:
             save_model(model, output, [molecule_key(label.smiles) for label in training + validation])
         return output
+
+
+def _labels(target, paths, molecules, cache, jobs, progress):
+    """Labels to train on and to validate with, whose matrices or metrics are in the folder ``cache``."""
+    choose, prepare = ((labels_with_densities, prepare_metrics) if target == DENSITY else
+                       (labels_with_orbitals, prepare_matrices))
+    parts = choose(paths, molecules)
+    _first_alone(lambda: [prepare(part, cache, jobs, progress) for part in parts])
+    return parts
 
 
 def _first_alone(work):
@@ -167,6 +169,16 @@ def _surroundings(labels, elements):
     numbers = np.concatenate([structure.numbers for structure in structures])
     densities = np.concatenate(list(map(densities_of, structures)))
     return {element: Surroundings.of(densities[numbers == element]) for element in elements}
+
+
+def _run(loop, card, labels):
+    """What a checkpoint must have been written by to be resumed."""
+    content = repr([asdict(loop), card, *((label.name, label.smiles) for label in labels)])
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _rounded(losses):
+    return {axis: round(loss, 6) for axis, loss in losses.items()}
 
 
 def _told(losses):
