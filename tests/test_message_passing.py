@@ -172,3 +172,10 @@ def test_other_families_import_no_torch():
     code = ("import sys; from pyscf_mlguess.models import load_model; load_model('exchange-1'); "
             "sys.exit('torch' in sys.modules)")
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("number", [8, 36])
+def test_an_atom_alone_needs_no_neighbours(number):
+    atom = Structure(np.array([number]), np.zeros((1, 3)), 0, np.arange(1))
+    blocks = speaking("fock matrix", False).predict(atom).blocks
+    assert set(blocks.onsite) == {number} & {8} and not blocks.pairs
