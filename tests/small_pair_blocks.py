@@ -17,6 +17,7 @@ from pyscf_mlguess.molecules.label import Level
 from pyscf_mlguess.molecules.label_files import write_labels
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.molecules.smiles import conformer, molecule_from_conformer
+from pyscf_mlguess.training import matrix_labels
 from pyscf_mlguess.training.matrices import HARTREE_FOCK, prepare_matrices
 from pyscf_mlguess.training.targets import BASE
 
@@ -85,7 +86,7 @@ def few_are_enough():
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(training.SIZES, "tiny", (SETTINGS, *KEPT))
         patch.setattr(training, "ITERATIONS", 40)
-        for module in (design, training):
+        for module in (design, matrix_labels):
             patch.setattr(module, "FEWEST", 3)
-        patch.setattr(training, "split_of", lambda smiles: "validation" if smiles == VALIDATION else "train")
+        patch.setattr(matrix_labels, "split_of", lambda smiles: "validation" if smiles == VALIDATION else "train")
         yield

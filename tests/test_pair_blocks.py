@@ -18,10 +18,10 @@ from pyscf_mlguess.cheap.problem import CheapProblem  # noqa: E402
 from pyscf_mlguess.level import LevelOfTheory  # noqa: E402
 from pyscf_mlguess.models import ModelError, load_model, trained_on  # noqa: E402
 from pyscf_mlguess.models.pair_blocks import model as family  # noqa: E402
-from pyscf_mlguess.models.pair_blocks.training import AXES  # noqa: E402
 from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks  # noqa: E402
 from pyscf_mlguess.routes.density_matrix import MOST_ELECTRONS_MISSING, SMALLEST_GAP  # noqa: E402
 from pyscf_mlguess.structure import Structure  # noqa: E402
+from pyscf_mlguess.training.matrix_labels import AXES  # noqa: E402
 
 METHANETHIOL = "S 0 0 0; C 0 0 1.82; H 0 1.33 -0.2; H 1.02 -0.5 2.2; H -0.9 -0.5 2.2; H 0 1.05 2.2"
 HYBRID, LONG_RANGE = LevelOfTheory(0.25, 0.25), LevelOfTheory(0.0, 0.5, 0.2)

@@ -14,6 +14,7 @@ from pyscf_mlguess.models.pair_blocks import training
 from pyscf_mlguess.molecules.label_files import write_labels
 from pyscf_mlguess.predictions import DensityBlocks
 from pyscf_mlguess.structure import Structure
+from pyscf_mlguess.training import matrix_labels
 from pyscf_mlguess.training.matrices import matrices_path
 
 
@@ -48,7 +49,7 @@ def test_labels_without_orbitals_are_told(tmp_path):
 def test_labels_that_are_too_few_are_told(tmp_path, monkeypatch):
     path = tmp_path / "few.h5"
     write_labels(path, [label_of(name) for name in ("O-0.0", "C=O-0.0")])
-    monkeypatch.setattr(training, "split_of", lambda smiles: "validation" if smiles == "C=O" else "train")
+    monkeypatch.setattr(matrix_labels, "split_of", lambda smiles: "validation" if smiles == "C=O" else "train")
     with pytest.raises(ValueError, match="0 geometries to train on and 0 to validate .* at least 30 atoms"):
         train(path, tmp_path)
 

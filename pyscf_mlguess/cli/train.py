@@ -17,6 +17,7 @@ from pyscf_mlguess.extras import how_to_install
 _FAMILIES = {
     "linear-density": "pyscf_mlguess.models.linear_density.training",
     "pair-blocks": "pyscf_mlguess.models.pair_blocks.training",
+    "message-passing": "pyscf_mlguess.models.message_passing.training",
 }
 
 
@@ -28,10 +29,16 @@ def train(
     jobs: Annotated[int, typer.Option(min=1, help="Parallel processes for metrics and residuals.")] = 2,
     family: Annotated[str, typer.Option(help=f"Of the model: {', '.join(_FAMILIES)}.")] = "linear-density",
     target: Annotated[str, typer.Option(
-        help="Of pair-blocks, which want labels with orbitals: density-matrix, fock-matrix or exchange.")] = "exchange",
+        help="Of pair-blocks and message-passing: density-matrix, fock-matrix or exchange, which want labels with "
+             "orbitals; of message-passing also density.")] = "exchange",
     size: Annotated[str, typer.Option(help="Of the representation: small, medium or full.")] = "full",
     molecules: Annotated[Optional[int], typer.Option(
         min=4, help="Train on so many molecules only; for learning curves.")] = None,
+    linear: Annotated[str, typer.Option(
+        help="Of message-passing: name or path of the model of the same target whose error is learned, or none. "
+             "Default: the shipped one, if there is one.")] = "default",
+    epochs: Annotated[int, typer.Option(min=1, help="Of message-passing: at most so many.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, help="Of message-passing.")] = 0,
 ) -> None:
     """Train a model: some 10 GB of memory and two hours of two cores for the shipped linear density."""
     import logging
@@ -50,7 +57,9 @@ def train(
             run = import_module(_FAMILIES[family]).train
         except ModuleNotFoundError as error:
             raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
-        choice = {"target": target.replace("-", " ")} if family == "pair-blocks" else {}
+        choice = {"target": target.replace("-", " ")} if family != "linear-density" else {}
+        if family == "message-passing":
+            choice |= {"linear": None if linear == "none" else linear, "epochs": epochs, "seed": seed}
         path = run(labels or repository_labels(), output, cache, jobs=jobs, size=size, molecules=molecules, **choice)
     typer.echo(f"wrote {path}")
 

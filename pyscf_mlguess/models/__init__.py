@@ -14,6 +14,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 
+from pyscf_mlguess.extras import how_to_install
 from pyscf_mlguess.models.base import CARD_FIELDS, Family, Model, ModelError
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
@@ -22,6 +23,9 @@ FAMILIES = {
                              fields=frozenset({"auxbasis", "settings"})),
     "pair-blocks": Family("pyscf_mlguess.models.pair_blocks", format=1, oldest=1,
                           fields=frozenset({"basis", "block_elements", "settings", "density"})),
+    "message-passing": Family("pyscf_mlguess.models.message_passing", format=1, oldest=1,
+                              fields=frozenset({"basis", "block_elements", "settings", "axes", "density", "linear",
+                                                "linear_sha256"})),
 }
 # What families were called in older formats.
 _FORMER_NAMES = {"linear-ace": "linear-density"}
@@ -62,15 +66,19 @@ def _path(name: str | Path) -> tuple[Path, str | None]:
 def trained_on(name: str | Path = "default") -> frozenset[str] | None:
     """InChIKeys (without stereochemistry) of the molecules that a model was trained on; None if it does not tell.
 
-    Those of the model that it takes the density from are among them.
+    Those of the models that it takes the density from and that it corrects are among them.
     """
     path = _path(name)[0]
     listed = path.with_suffix(".trained_on.txt")
     if not listed.is_file():
         return None
-    density = read_card(path).get("density")
-    others = trained_on(density) if density else frozenset()
-    return None if others is None else others | frozenset(listed.read_text().split())
+    card, found = read_card(path), frozenset(listed.read_text().split())
+    for field in ("density", "linear"):
+        others = trained_on(card[field]) if card.get(field) else frozenset()
+        if others is None:
+            return None
+        found |= others
+    return found
 
 
 @lru_cache(maxsize=8)
@@ -87,7 +95,7 @@ def _load(path: Path, pinned: str | None):
                              "the file is damaged or was changed, fetch it again")
     try:
         tensors, family = load(content), _family(card)
-        cls = import_module(family.module).Model
+        cls = _class(family, path)
         while card["format"] < family.format:
             card, tensors = cls.upgrade(card, tensors)
         _check_fields(card, family, path)
@@ -96,6 +104,13 @@ def _load(path: Path, pinned: str | None):
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"{path}: weights do not fit the card ({type(error).__name__}: {error})") from error
+
+
+def _class(family: Family, path: Path):
+    try:
+        return import_module(family.module).Model
+    except ModuleNotFoundError as error:
+        raise ModelError(f"{path} is a network, which needs {error.name}: {how_to_install('network')}") from error
 
 
 def _family(card: dict) -> Family:

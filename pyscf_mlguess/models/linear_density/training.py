@@ -80,21 +80,9 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     free atoms, and responses that do not lower the loss are left out; both are logged.
     Returns the path of the ``.safetensors``.  Raises ValueError for an unknown size and for labels too few.
     """
-    labels = list(labels)
     if size not in SIZES:
         raise ValueError(f"unknown size {size!r}; there are {', '.join(SIZES)}")
-    known = merge(*(read_labels(path, orbitals=False) for path in labels))
-    known = [label for label in known if str(BASE) in label.coefficients]
-    split = {label.smiles: split_of(label.smiles) for label in known}
-    chosen = {part: [label for label in known if split[label.smiles] == part] for part in ("train", "validation")}
-    if molecules:
-        kept = subset({label.smiles for label in chosen["train"]}, molecules)
-        chosen["train"] = [label for label in chosen["train"] if label.smiles in kept]
-    for part, fewest in (("train", _FEWEST), ("validation", 1)):
-        if len({label.smiles for label in chosen[part]}) < fewest:
-            raise ValueError(f"{len(chosen[part])} geometries with {BASE} fall into the {part} split of these labels; "
-                             f"training needs at least {fewest} molecules there: label more (a molecule's SMILES "
-                             "decides about its split)")
+    chosen = dict(zip(("train", "validation"), labels_with_densities(labels, molecules)))
     for part in chosen.values():
         prepare_metrics(part, cache, jobs, progress)
     training, validation = (load_targets(cache, part, progress) for part in chosen.values())
@@ -151,6 +139,26 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     # Validation molecules chose the ridge: a benchmark must not use them either.
     return save_model(_model(fit, card, training, responses), output,
                       [molecule_key(t.label.smiles) for t in training + validation])
+
+
+def labels_with_densities(paths: Iterable[str | Path], molecules: int | None = None) -> tuple[list, list]:
+    """Those of label files to train on, and to validate with.
+
+    molecules: train on so many only; smaller subsets are parts of larger ones.  Raises ValueError for too few.
+    """
+    known = merge(*(read_labels(path, orbitals=False) for path in paths))
+    known = [label for label in known if str(BASE) in label.coefficients]
+    split = {label.smiles: split_of(label.smiles) for label in known}
+    chosen = {part: [label for label in known if split[label.smiles] == part] for part in ("train", "validation")}
+    if molecules:
+        kept = subset({label.smiles for label in chosen["train"]}, molecules)
+        chosen["train"] = [label for label in chosen["train"] if label.smiles in kept]
+    for part, fewest in (("train", _FEWEST), ("validation", 1)):
+        if len({label.smiles for label in chosen[part]}) < fewest:
+            raise ValueError(f"{len(chosen[part])} geometries with {BASE} fall into the {part} split of these labels; "
+                             f"training needs at least {fewest} molecules there: label more (a molecule's SMILES "
+                             "decides about its split)")
+    return chosen["train"], chosen["validation"]
 
 
 def _learned_elements(training, settings):

@@ -24,12 +24,11 @@ from pyscf_mlguess.models.pair_blocks.features import (
 )
 from pyscf_mlguess.models.pair_blocks.model import Elements
 from pyscf_mlguess.structure import Structure
+from pyscf_mlguess.training.matrix_labels import FEWEST
 from pyscf_mlguess.training.solver import Design
 
 # Pairs, and atoms, from which leading components are found; pairs whose features are made at once.
 _SAMPLE, _CHUNK = 1500, 500
-# Pairs, atoms that are fewer than this in training are not learned.
-FEWEST = 30
 # Numbers of a coupling below this are rounding.
 _ZERO = 1e-12
 

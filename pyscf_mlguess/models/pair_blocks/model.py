@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from functools import cached_property
 
 import numpy as np
 
-from pyscf_mlguess.block_irreps import BlockBasis, BlockIrreps, Irrep, Irreps
+from pyscf_mlguess.block_irreps import BlockIrreps, Irrep, Irreps
 from pyscf_mlguess.blocks import Sites
-from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.linear_density.features import Contraction
+from pyscf_mlguess.models.matrix_model import MatrixModel, density_of
 from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.models.pair_blocks.features import (
     LMAX,
@@ -22,38 +22,22 @@ from pyscf_mlguess.models.pair_blocks.features import (
     invariants,
     site_parts,
 )
-from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.models.whole_numbers import to_whole_numbers
-from pyscf_mlguess.molecules.label import Level
-from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks, Prediction
 from pyscf_mlguess.structure import Structure
 
 Elements = tuple[int, ...]  # one element for blocks on atoms, two for pairs, the lower one first
 Weights = dict[tuple[Elements, Irrep], np.ndarray]  # {(elements, irrep): (channels, features)}
 
-DENSITY_MATRIX, FOCK_MATRIX, EXCHANGE = "density matrix", "fock matrix", "exchange"
-# Trained on closed shells; what that means for others is measured.
-SERVED_SPINS = [0, 1, 2]
-# Axes of long-range exchange, followed by the range separation in 1/bohr.
-_LONG_RANGE = "long_range_"
 # Pairs whose features are made at once: some 100 MB.
 _CHUNK = 400
 
 
 @dataclass
-class PairBlocks:
+class PairBlocks(MatrixModel):
     """One linear map for each element, pair of elements and irrep, from features to the channels of blocks.
 
-    card: what the model is; its target is one of
-        "density matrix": S^1/2 (D - D_0) S^1/2, D_0 of the occupied orbitals of the Fock matrix F_0 of the free atoms'
-        density, at the base level;
-        "fock matrix": S^-1/2 (F - F_0) S^-1/2, F_0 at each level;
-        "exchange": S^-1/2 (-K/2 - V_x) S^-1/2 of all exact exchange, V_x the semilocal exchange potential that stands
-        in for it in the density route, of which a level of theory takes its share.
-    atoms, pairs: features.  ranges: {element: Range}.
-    weights: {axis: Weights}; "base", and "exact_exchange", of which a level takes its share; of the target "fock
-        matrix", that axis is the difference of Hartree-Fock's.
-    density: the model of the density that goes with the target "exchange".
+    card, density: as ``MatrixModel`` says.  atoms, pairs: features.  ranges: {element: Range}.
+    weights: {axis: Weights}.
     """
 
     card: dict
@@ -65,57 +49,13 @@ class PairBlocks:
     density: object = None
 
     @property
-    def responses(self) -> tuple[Response, ...]:
-        """Those of the density's model."""
-        return self.density.responses if self.density is not None else ()
+    def axes(self) -> Iterable[str]:
+        """Those of the weights."""
+        return self.weights.keys()
 
-    @cached_property
-    def basis(self) -> BlockBasis:
-        """The reference basis of the elements that have blocks."""
-        return BlockBasis.of(self.card["block_elements"], self.card["basis"])
-
-    def predict(self, structure: Structure, level: LevelOfTheory = LevelOfTheory()) -> Prediction:
-        """As the card's target says; exchange for a functional without any is the density alone.
-
-        An atom is as novel as it is to the blocks or, if more, to the density.
-        """
-        target, share = self.card["target"], level.exact_exchange
-        density = None
-        if target == EXCHANGE:
-            density = self.density.predict(structure, level)
-            if level.is_semilocal:
-                return density
-            mixed = self._mixed(share, level.short_range_exchange) + self._long_range(level)
-            if not mixed:  # long-range exchange alone, which the model has not learned
-                return density
-        else:
-            mixed = self._mixed(share)
-            if target == FOCK_MATRIX:
-                density = AuxiliaryDensity.free_atoms(len(structure))
-        irreps, novelty = self._irreps(structure, mixed)
-        novelty = novelty if density is None else np.maximum(novelty, density.novelty)
-        blocks = self.basis.uncouple(irreps)
-        if target == DENSITY_MATRIX:
-            return DensityBlocks(self.card["basis"], blocks, novelty, Level.parse(self.card["levels"]["base"]).xc)
-        return FockBlocks(self.card["basis"], blocks, novelty, density)
-
-    def _mixed(self, share, scale=1.0):
-        """The weights of a level of theory, by which all of the axes are mixed."""
-        shares = {"base": scale, "exact_exchange": scale * share}
-        return [(shares[axis], weights) for axis, weights in self.weights.items() if shares.get(axis)]
-
-    def _long_range(self, level):
-        """Of what long-range exchange has more than short-range exchange, linear between the range separations."""
-        more = level.long_range_exchange - level.short_range_exchange
-        nodes = sorted(float(axis.removeprefix(_LONG_RANGE)) for axis in self.weights if axis.startswith(_LONG_RANGE))
-        if not (more and nodes):
-            return []
-        # Long-range exchange begins as omega itself, which extrapolates both ways.
-        shares = [np.interp(level.omega, nodes, np.eye(len(nodes))[k]) for k in range(len(nodes))]
-        scale = more * level.omega / float(np.clip(level.omega, nodes[0], nodes[-1]))
-        return [(scale * share, self.weights[f"{_LONG_RANGE}{node}"]) for node, share in zip(nodes, shares) if share]
-
-    def _irreps(self, structure, mixed):
+    def irreps(self, structure: Structure, shares: dict[str, float]) -> tuple[BlockIrreps, np.ndarray]:
+        """As ``MatrixModel`` says."""
+        mixed = [(share, self.weights[axis]) for axis, share in shares.items()]
         sites = Sites.of(structure, self.settings.reach)
         density, charge = densities([structure], self.settings), charges([structure])
         novelty, onsite, between, coupled = np.zeros(len(structure)), {}, {}, {}
@@ -206,14 +146,7 @@ class PairBlocks:
         for kind, found in (("bonds", pairs), ("weights/base", weights.get("base"))):
             if not found:
                 raise KeyError(kind)
-        density = _density_model(card) if card["target"] == EXCHANGE else None
-        return cls(card, settings, atoms, pairs, ranges, weights, density)
-
-
-def _density_model(card):
-    from pyscf_mlguess.models import load_model
-
-    return load_model(card["density"])
+        return cls(card, settings, atoms, pairs, ranges, weights, density_of(card))
 
 
 def settings_for_card(settings: PairSettings) -> dict:

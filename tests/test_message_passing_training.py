@@ -1,0 +1,132 @@
+"""Training networks: that it learns, goes on after a kill, and what it says when it cannot."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command_line import assert_clear_error, mlguess
+from safetensors.numpy import load_file
+from small_pair_blocks import label_file, matrices
+from small_pair_blocks import trained as pair_blocks
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("e3nn")
+
+from small_message_passing import EPOCHS, small, trained  # noqa: E402
+
+from pyscf_mlguess.models import load_model  # noqa: E402
+from pyscf_mlguess.models.message_passing import loop, training  # noqa: E402
+
+
+def train(output, target="fock matrix", linear=None, epochs=2, **options):
+    with small():
+        return training.train([label_file()], output, matrices(), target, **{
+            "jobs": 1, "size": "tiny", "linear": linear, "epochs": epochs, "progress": False} | options)
+
+
+def losses(path):
+    card = load_model(path).card["training"]
+    return card["validation_loss_before"], card["validation_loss"]
+
+
+def test_a_network_alone_learns():
+    before, after = losses(trained("fock matrix", False))
+    assert before == {"base": 1.0, "exact_exchange": 1.0} and all(loss < 1 for loss in after.values())
+    log = list(csv.DictReader(trained("fock matrix", False).with_suffix(".csv").open()))
+    seen = [float(row["training"]) for row in log]
+    assert len(log) == EPOCHS and seen == sorted(seen, reverse=True) and seen[-1] < 0.9 * seen[0]
+    assert not list(trained("fock matrix", False).parent.glob("*.checkpoint*"))
+
+
+@pytest.mark.parametrize("target", ["fock matrix", "density"])
+def test_a_linear_model_is_not_made_worse(target):
+    before, after = losses(trained(target))
+    log = list(csv.DictReader(trained(target).with_suffix(".csv").open()))
+    assert float(log[-1]["training"]) < float(log[0]["training"])
+    assert before.keys() == after.keys()
+    assert np.prod(list(after.values())) <= np.prod(list(before.values())) < 1
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path):
+    first, second, other = (train(tmp_path / f"{name}.safetensors", seed=seed, epochs=1).read_bytes()
+                            for name, seed in (("a", 1), ("b", 1), ("c", 2)))
+    assert first == second != other
+
+
+def test_a_killed_training_goes_on_where_it_was(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole.safetensors", epochs=3).read_bytes()
+    path, write = tmp_path / "killed.safetensors", loop.write_progress
+
+    def killed(*arguments):
+        write(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(loop, "write_progress", killed)
+        train(path, epochs=3)
+    assert not path.exists()
+    with pytest.raises(ValueError, match="killed.checkpoint.safetensors was written by .* with other .*delete"):
+        train(path, epochs=3, seed=1)
+    assert train(path, epochs=3).read_bytes() == whole
+    epochs = [row["epoch"] for row in csv.DictReader(path.with_suffix(".csv").open())]
+    assert epochs == ["0", "1", "2"] and not path.with_suffix(".checkpoint.safetensors").exists()
+
+
+def test_it_ends_when_nothing_gets_better(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_validated", lambda *arguments: {"base": 0.0})  # the same always
+    monkeypatch.setattr(training, "LoopSettings", lambda **options: loop.LoopSettings(patience=2, **options))
+    path = train(tmp_path / "early.safetensors", epochs=9)
+    assert load_model(path).card["training"]["epochs"] == 3  # epochs 0 to 2
+
+
+def test_two_processes_find_the_same_as_one(tmp_path):
+    path = tmp_path / "two.safetensors"
+    tests = Path(__file__).parent
+    root = os.pathsep.join([str(tests.parent), str(tests), os.environ.get("PYTHONPATH", "")])
+    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+                    str(tests / "torchrun_message_passing.py"), str(label_file()), str(matrices()), str(path)],
+                   check=True, env=os.environ | {"PYTHONPATH": root, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    one, two = load_file(train(tmp_path / "one.safetensors")), load_file(path)
+    for name, array in one.items():
+        assert two[name] == pytest.approx(array, rel=1e-3, abs=1e-4), name
+
+
+def test_the_gradient_of_losses_is_right(tmp_path):
+    class Plain:
+        targets = {"base": np.array([1.0, 2.0])}
+
+        def loss(self, axis, vector):
+            error = vector - self.targets[axis]
+            return float(error @ error), 2 * error
+
+    vector = torch.tensor([0.3, -0.2, 0.5, 0.7], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda v: loop._Losses.apply(v, [Plain(), Plain()], "base"), vector)
+
+
+def test_what_cannot_be_learned_is_named(tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match="unknown target 'energy'; there are density matrix, .*, density"):
+        train(path, "energy")
+    with pytest.raises(ValueError, match="unknown size 'huge'; there are small, medium, full"):
+        train(path, size="huge")
+    with pytest.raises(ValueError, match="linear-ace-3 is of the family linear-density .*corrects one of pair-blocks"):
+        train(path, linear="linear-ace-3")
+    with pytest.raises(ValueError, match="target 'density matrix'; a network of the target 'fock matrix' corrects"):
+        train(path, linear=pair_blocks("density matrix"))
+
+
+def test_the_command_trains_a_network(tmp_path):
+    output = tmp_path / "network.safetensors"
+    arguments = ("train", label_file(), "--family", "message-passing", "--target", "fock-matrix", "--cache", matrices(),
+                 "--jobs", 1, "--size", "tiny", "--output", output)
+    with small():
+        result = mlguess(*arguments, "--linear", pair_blocks("fock matrix"), "--epochs", 1, "--seed", 3)
+    assert result.exit_code == 0, result.output
+    card = load_model(output).card
+    assert (card["training"]["epochs"], card["training"]["seed"]) == (1, 3)
+    assert Path(card["linear"]) == pair_blocks("fock matrix")
+    assert_clear_error(mlguess(*arguments, "--linear", "linear-ace-3"), "unknown size 'tiny'")
