@@ -8,8 +8,15 @@ from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.refusal import GuessFailed, GuessRefused, SaddlePoint
 
 __version__ = "0.2.0"
-__all__ = ["GuessFailed", "GuessRefused", "SaddlePoint", "energy", "guess", "load_model", "refine", "register",
-           "two_level", "unregister"]
+__all__ = ["GuessFailed", "GuessRefused", "SaddlePoint", "accelerated", "energy", "guess", "load_model", "refine",
+           "register", "two_level", "unregister"]
+
+
+def accelerated():
+    """Every SCF in a ``with`` block as a two-level one: see ``pyscf_mlguess.accelerated_scf.accelerated``."""
+    from pyscf_mlguess import accelerated_scf
+
+    return accelerated_scf.accelerated()
 
 
 def energy(mf, guess="ml"):

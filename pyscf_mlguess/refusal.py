@@ -128,6 +128,13 @@ def check_density_matrix(mf: hf.SCF, dm: np.ndarray) -> None:
         raise Refusal(f"density matrix of shape {np.shape(dm)}; {type(mf).__name__} needs {(*spins, nao, nao)}")
 
 
+def check_one_electron_matrices(mol: gto.MoleBase, hcore: np.ndarray, ovlp: np.ndarray) -> None:
+    """Raise Refusal unless both are (nao, nao): a core Hamiltonian for each spin, or a model's own, is not served."""
+    for name, matrix in (("core Hamiltonian", hcore), ("overlap", ovlp)):
+        if matrix.shape != (mol.nao, mol.nao):
+            raise Refusal(f"the {name} has the shape {matrix.shape}, the molecule {mol.nao} basis functions")
+
+
 def check_molecule(mol: gto.MoleBase) -> None:
     """Raise Refusal for a molecule that has no meaningful density.
 
