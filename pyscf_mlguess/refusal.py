@@ -71,10 +71,11 @@ class Attempts:
 
     A context; at its end stand one Python warning, ``GuessRefused`` or ``GuessFailed``, and one line in PySCF's log.
     mf: the user's SCF object, of PySCF or gpu4pyscf.  what: whose steps they are, in words for the user.
+    quiet: what is refused is no warning, only the line: nobody has asked for it.
     """
 
-    def __init__(self, mf, what: str):
-        self._mf, self._what = mf, what
+    def __init__(self, mf, what: str, quiet: bool = False):
+        self._mf, self._what, self._quiet = mf, what, quiet
         self._left_out: list[str] = []
         self._category: type[GuessRefused] = GuessRefused
 
@@ -97,8 +98,13 @@ class Attempts:
         return self
 
     def __exit__(self, kind, *_):
-        if kind is None and self._left_out:
-            tell(self._mf, f"{self._what} {'; '.join(self._left_out)}", self._category)
+        if kind is not None or not self._left_out:
+            return
+        message = f"{self._what} {'; '.join(self._left_out)}"
+        if self._quiet and self._category is GuessRefused:
+            logger.note(self._mf, "%s", message)
+        else:
+            tell(self._mf, message, self._category)
 
 
 def tell(mf, message: str, category: type[Warning]) -> None:

@@ -65,7 +65,8 @@ class TwoLevelSCF:
     """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
 
     __name_mixin__ = "TwoLevel"
-    _keys = {"diis_start_cycle", "DIIS", "energy_error", "last_dm", "verify"}
+    # PySCF tells users on stderr of attributes that are not among these; check_convergence is set for the run.
+    _keys = {"check_convergence", "diis_start_cycle", "DIIS", "energy_error", "last_dm", "verify"}
 
     # Set to another class, before or after, that one is used and the two-level scheme is not.
     DIIS = TwoLevelDIIS
