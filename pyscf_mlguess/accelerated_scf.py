@@ -11,7 +11,7 @@ from pyscf.lib import logger
 from pyscf.scf import atom_hf, dhf, hf
 from pyscf.soscf import newton_ah
 
-from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class
+from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class, marked_unasked
 from pyscf_mlguess.two_level_scf import TwoLevelSCF, forget, two_level
 
 # Where PySCF's SCF objects begin their work: the methods that all others call.
@@ -71,7 +71,8 @@ def _as_two_level(original):
         plain, accelerated_class = type(self), type(two_level(self))
         self.__class__ = accelerated_class
         try:
-            return accelerated_class.scf(self, *args, **kwargs)
+            with marked_unasked(self):
+                return accelerated_class.scf(self, *args, **kwargs)
         finally:
             self.__class__ = plain
             forget(self)

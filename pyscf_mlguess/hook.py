@@ -13,7 +13,7 @@ from pyscf.scf import atom_hf, hf
 
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import integrals_stay
-from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class, numerical_errors_refused
+from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class, numerical_errors_refused, unasked
 
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
 _ORIGINAL = "_pyscf_mlguess_original"
@@ -63,7 +63,8 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
     """
     by_default = "init_guess" not in vars(mf) and key == getattr(type(mf), "init_guess", None)
     model = None if by_default else _model(wanted)
-    with Attempts(mf, f"initial guess {key!r}", quiet=by_default) as attempt, integrals_stay(mf):
+    quiet = by_default and (_is_ours(key) or unasked(mf))
+    with Attempts(mf, f"initial guess {key!r}", quiet) as attempt, integrals_stay(mf):
         if by_default and wanted.is_learned and (model := attempt("minao", lambda: _model(wanted))) is None:
             return pyscf_guess("minao")
         return _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt)

@@ -71,11 +71,11 @@ class Attempts:
 
     A context; at its end stand one Python warning, ``GuessRefused`` or ``GuessFailed``, and one line in PySCF's log.
     mf: the user's SCF object, of PySCF or gpu4pyscf.  what: whose steps they are, in words for the user.
-    quiet: what is refused is no warning, only the line: nobody has asked for it.
+    quiet: what is refused is no warning, only the line: nobody has asked for it.  Default: where ``mf`` is marked so.
     """
 
-    def __init__(self, mf, what: str, quiet: bool = False):
-        self._mf, self._what, self._quiet = mf, what, quiet
+    def __init__(self, mf, what: str, quiet: bool | None = None):
+        self._mf, self._what, self._quiet = mf, what, unasked(mf) if quiet is None else quiet
         self._left_out: list[str] = []
         self._category: type[GuessRefused] = GuessRefused
 
@@ -105,6 +105,25 @@ class Attempts:
             logger.note(self._mf, "%s", message)
         else:
             tell(self._mf, message, self._category)
+
+
+_UNASKED = "_mlguess_unasked"
+
+
+@contextmanager
+def marked_unasked(mf) -> Iterator[None]:
+    """While the block runs, ``mf`` gets of this package what its user has not asked for with this object."""
+    setattr(mf, _UNASKED, True)
+    try:
+        yield
+    finally:
+        vars(mf).pop(_UNASKED, None)
+
+
+def unasked(mf) -> bool:
+    """Whether ``mf`` is marked so."""
+    # getattr would have PySCF search all its modules for a missing attribute.
+    return vars(mf).get(_UNASKED, False)
 
 
 def tell(mf, message: str, category: type[Warning]) -> None:
