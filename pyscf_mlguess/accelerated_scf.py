@@ -6,12 +6,13 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from pyscf.lib import logger
 from pyscf.scf import atom_hf, dhf, hf
 from pyscf.soscf import newton_ah
 
-from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class, marked_unasked
+from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class, marked_unasked
 from pyscf_mlguess.two_level_scf import TwoLevelSCF, forget, two_level
 
 # Where PySCF's SCF objects begin their work: the methods that all others call.
@@ -19,6 +20,7 @@ _DRIVERS = ((hf.SCF, "scf"), (dhf.DHF, "scf"), (newton_ah._CIAH_SOSCF, "kernel")
 _lock = threading.Lock()
 _originals: dict[tuple[type, str], Callable] = {}
 _open = 0
+_as_they_are: ContextVar[bool] = ContextVar("scf_objects_as_they_are", default=False)
 
 
 @contextmanager
@@ -35,6 +37,16 @@ def accelerated() -> Iterator[None]:
         yield
     finally:
         switch_off()
+
+
+@contextmanager
+def as_they_are() -> Iterator[None]:
+    """SCF objects that this thread runs in the block are what they are, whatever is switched on: for references."""
+    token = _as_they_are.set(True)
+    try:
+        yield
+    finally:
+        _as_they_are.reset(token)
 
 
 def switch_on() -> None:
@@ -63,16 +75,19 @@ def _as_two_level(original):
     @functools.wraps(original)
     def driver(self, *args, **kwargs):
         # Without cycles there is an energy of the guess to be had, and no SCF; atoms are part of PySCF's guesses.
-        if isinstance(self, (TwoLevelSCF, atom_hf.AtomSphAverageRHF)) or self.max_cycle <= 0:
+        if _as_they_are.get() or self.max_cycle <= 0 or isinstance(self, (TwoLevelSCF, atom_hf.AtomSphAverageRHF)):
             return original(self, *args, **kwargs)
         if reason := _left_alone(self):
             logger.note(self, "two-level SCF: plain PySCF runs, %s", reason)
             return original(self, *args, **kwargs)
-        plain, accelerated_class = type(self), type(two_level(self))
-        self.__class__ = accelerated_class
+        plain = type(self)
+        with Attempts(self, "two-level SCF") as attempt:
+            attempt("plain PySCF", lambda: setattr(self, "__class__", type(two_level(self))))
+        if type(self) is plain:
+            return original(self, *args, **kwargs)
         try:
             with marked_unasked(self):
-                return accelerated_class.scf(self, *args, **kwargs)
+                return type(self).scf(self, *args, **kwargs)
         finally:
             self.__class__ = plain
             forget(self)

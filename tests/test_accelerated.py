@@ -4,6 +4,7 @@ import io
 import threading
 import warnings
 
+import benchmark_runs
 import numpy as np
 import pytest
 from conftest import WATER, hubbard
@@ -15,6 +16,7 @@ from pyscf.soscf import newton_ah
 
 import pyscf_mlguess
 from pyscf_mlguess import accelerated, accelerated_scf
+from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.stages import listening
 
 
@@ -84,6 +86,14 @@ class TestObjects:
         assert type(mf) is dft.rks.RKS and not {"_running", "_anderson", "_descent"} & set(vars(mf))
         mf.callback = None
         assert mf.run().converged and names <= set(vars(mf))
+
+    @pytest.mark.filterwarnings("ignore::pyscf_mlguess.refusal.GuessFailed")
+    def test_an_error_of_ours_leaves_plain_pyscf(self, water, monkeypatch):
+        monkeypatch.setattr(accelerated_scf, "two_level", None)
+        plain, mf = kohn_sham(water).run(), kohn_sham(water)
+        with accelerated():
+            mf.run()
+        assert mf.cycles == plain.cycles and mf.e_tot == pytest.approx(plain.e_tot, abs=1e-11)
 
     def test_two_level_objects_stay_so(self, water):
         mf = pyscf_mlguess.two_level(kohn_sham(water))
@@ -160,6 +170,20 @@ class TestBlocks:
         done.set()
         other.join()
         assert drivers() == before
+
+    def test_references_are_left_as_they_are(self, water):
+        plain = kohn_sham(water).run()
+        with accelerated():
+            with accelerated_scf.as_they_are():
+                assert kohn_sham(water).run().cycles == plain.cycles
+            assert kohn_sham(water).run().cycles < plain.cycles
+
+    def test_the_benchmark_s_baseline_is_plain_pyscf(self):
+        protocol = Protocol(xc="pbe", basis="sto-3g")
+        row, _ = benchmark_runs.run(benchmark_runs.WATER, "minao", protocol)
+        with accelerated():
+            again, _ = benchmark_runs.run(benchmark_runs.WATER, "minao", protocol)
+        assert again["scf_builds"] == row["scf_builds"] > 5 and again["cheap_iterations"] == 0
 
     def test_switching_off_too_often_does_nothing(self):
         accelerated_scf.switch_off()
