@@ -27,10 +27,11 @@ _as_they_are: ContextVar[bool] = ContextVar("scf_objects_as_they_are", default=F
 def accelerated() -> Iterator[None]:
     """Every molecular SCF that is run while the block lasts is a two-level one, also those that other modules run.
 
-    That of a geometry optimisation, a scanner, a CASSCF's mean field ..., in whatever thread of the process.  The
-    objects stay what they are: each is of a two-level class (``pyscf_mlguess.two_level``) while its kernel runs, and of
-    its own before and after, with the results where PySCF puts them.  What cannot be served is left to plain PySCF,
-    and one line in PySCF's log says why.  Blocks may be nested; at the end of the last one PySCF is as it was.
+    That of a geometry optimisation, a scanner, a CASSCF's mean field ..., in whatever thread of the process, and in
+    processes that are forked; for others there is ``mlguess enable --two-level``.  The objects stay what they are: each
+    is of a two-level class (``pyscf_mlguess.two_level``) while its kernel runs, and of its own before and after, with
+    the results where PySCF puts them.  What cannot be served is left to plain PySCF, and one line in PySCF's log says
+    why.  Blocks may be nested; at the end of the last one PySCF is as it was.
     """
     switch_on()
     try:

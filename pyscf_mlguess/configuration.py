@@ -23,7 +23,7 @@ try:
 except Exception as error:
     import sys
     print("Warning: pyscf_mlguess cannot be used, plain PySCF runs:", error, file=sys.stderr)
-    print("  Install it again, or delete its lines in", {path}, file=sys.stderr)
+    print("  Install or update it, or delete its lines in", {path}, file=sys.stderr)
 else:
     scf_hf_SCF_init_guess = "ml"
     mlguess_two_level = {two_level}
