@@ -8,22 +8,28 @@ import sys
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from pyscf import __config__
 from pyscf.scf import atom_hf, hf
 
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import integrals_stay
-from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class, numerical_errors_refused
+from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class, numerical_errors_refused, unasked
 
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
 _ORIGINAL = "_pyscf_mlguess_original"
+# The name of the default key in PySCF's configuration file.
+_DEFAULT = "scf_hf_SCF_init_guess"
 
 
 def register() -> None:
     """Teach PySCF's SCF classes, and gpu4pyscf's where it is loaded, the key ``'ml'``; again does nothing."""
+    default = getattr(__config__, _DEFAULT, None)
     for cls in _scf_classes():
         method = vars(cls)["get_init_guess"]
         if not hasattr(method, _ORIGINAL):
             cls.get_init_guess = _with_ml_key(method)
+            if _is_ours(default) and "init_guess" in vars(cls):
+                cls.init_guess = default
 
 
 def unregister() -> None:
@@ -38,6 +44,9 @@ def unregister() -> None:
             # (functools.wraps copies the mark); decorate PySCF's function as it would have done.
             original = sys.modules[cls.__module__].return_cupy_array(original)
         cls.get_init_guess = original
+        # PySCF would run minao, and say in its log that it is 'ml'.
+        if _is_ours(vars(cls).get("init_guess")):
+            cls.init_guess = "minao"
 
 
 def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_anderson: Callable | None = None):
@@ -48,13 +57,16 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
     make_anderson: from ``mf`` to the cheap problem (``Anderson``) that refines, or None; default: one that is given up
     afterwards.  A learned guess falls back to minao, a refined one to the guess itself.
     Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted and restricted open-shell objects; a cupy
-    array for gpu4pyscf.  A model that is unknown, missing or damaged is an error; nothing else is.
+    array for gpu4pyscf.  A model that is unknown, missing or damaged is an error where the user has set the key, and
+    minao with a warning where it is the default; nothing else is an error.  What a default does not serve is no
+    warning, but a line in the log.
     """
-    # Imported late: registering the key must cost next to nothing.
-    from pyscf_mlguess.models import load_model
-
-    model = load_model(wanted.model) if wanted.is_learned else None
-    with Attempts(mf, f"initial guess {key!r}") as attempt, integrals_stay(mf):
+    by_default = "init_guess" not in vars(mf) and key == getattr(type(mf), "init_guess", None)
+    model = None if by_default else _model(wanted)
+    quiet = by_default and (_is_ours(key) or unasked(mf))
+    with Attempts(mf, f"initial guess {key!r}", quiet) as attempt, integrals_stay(mf):
+        if by_default and wanted.is_learned and (model := attempt("minao", lambda: _model(wanted))) is None:
+            return pyscf_guess("minao")
         return _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt)
 
 
@@ -64,13 +76,18 @@ def checked_guess(mf, key: str) -> np.ndarray:
     mf: SCF object of PySCF.  Raises Refusal where ``our_guess`` would fall back, ValueError for an unknown key, and
     whatever loading the model raises.
     """
-    from pyscf_mlguess.models import load_model
-
     wanted = GuessKey.known(key)
-    model = load_model(wanted.model) if wanted.is_learned else None
+    model = _model(wanted)
     with numerical_errors_refused():
         return _guess(mf, mf.mol, wanted, model, lambda key: mf.get_init_guess(mf.mol, key), None,
                       lambda instead, step: step())
+
+
+def _model(wanted):
+    # Imported late: registering the key must cost next to nothing.
+    from pyscf_mlguess.models import load_model
+
+    return load_model(wanted.model) if wanted.is_learned else None
 
 
 def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
@@ -134,6 +151,13 @@ def _with_ml_key(original: Callable) -> Callable:
 
     setattr(get_init_guess, _ORIGINAL, original)
     return get_init_guess
+
+
+def _is_ours(key):
+    try:
+        return GuessKey.parse(key) is not None
+    except ValueError:  # such as 'mlx', an error when it is used
+        return True
 
 
 def _to_numpy(dm):

@@ -71,10 +71,11 @@ class Attempts:
 
     A context; at its end stand one Python warning, ``GuessRefused`` or ``GuessFailed``, and one line in PySCF's log.
     mf: the user's SCF object, of PySCF or gpu4pyscf.  what: whose steps they are, in words for the user.
+    quiet: what is refused is no warning, only the line: nobody has asked for it.  Default: where ``mf`` is marked so.
     """
 
-    def __init__(self, mf, what: str):
-        self._mf, self._what = mf, what
+    def __init__(self, mf, what: str, quiet: bool | None = None):
+        self._mf, self._what, self._quiet = mf, what, unasked(mf) if quiet is None else quiet
         self._left_out: list[str] = []
         self._category: type[GuessRefused] = GuessRefused
 
@@ -97,8 +98,32 @@ class Attempts:
         return self
 
     def __exit__(self, kind, *_):
-        if kind is None and self._left_out:
-            tell(self._mf, f"{self._what} {'; '.join(self._left_out)}", self._category)
+        if kind is not None or not self._left_out:
+            return
+        message = f"{self._what} {'; '.join(self._left_out)}"
+        if self._quiet and self._category is GuessRefused:
+            logger.note(self._mf, "%s", message)
+        else:
+            tell(self._mf, message, self._category)
+
+
+_UNASKED = "_mlguess_unasked"
+
+
+@contextmanager
+def marked_unasked(mf) -> Iterator[None]:
+    """While the block runs, ``mf`` gets of this package what its user has not asked for with this object."""
+    setattr(mf, _UNASKED, True)
+    try:
+        yield
+    finally:
+        vars(mf).pop(_UNASKED, None)
+
+
+def unasked(mf) -> bool:
+    """Whether ``mf`` is marked so."""
+    # getattr would have PySCF search all its modules for a missing attribute.
+    return vars(mf).get(_UNASKED, False)
 
 
 def tell(mf, message: str, category: type[Warning]) -> None:
@@ -126,6 +151,13 @@ def check_density_matrix(mf: hf.SCF, dm: np.ndarray) -> None:
     nao, spins = mf.mol.nao, () if isinstance(mf, hf.RHF) and not isinstance(mf, rohf.ROHF) else (2,)
     if np.shape(dm) != (*spins, nao, nao):
         raise Refusal(f"density matrix of shape {np.shape(dm)}; {type(mf).__name__} needs {(*spins, nao, nao)}")
+
+
+def check_one_electron_matrices(mol: gto.MoleBase, hcore: np.ndarray, ovlp: np.ndarray) -> None:
+    """Raise Refusal unless both are (nao, nao): a core Hamiltonian for each spin, or a model's own, is not served."""
+    for name, matrix in (("core Hamiltonian", hcore), ("overlap", ovlp)):
+        if matrix.shape != (mol.nao, mol.nao):
+            raise Refusal(f"the {name} has the shape {matrix.shape}, the molecule {mol.nao} basis functions")
 
 
 def check_molecule(mol: gto.MoleBase) -> None:

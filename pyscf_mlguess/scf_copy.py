@@ -9,12 +9,15 @@ import numpy as np
 from pyscf import lib
 from pyscf.scf import hf, rohf, uhf
 
+from pyscf_mlguess.refusal import check_one_electron_matrices
+
 
 @dataclass
 class ScfCopy:
     """What a guess asks of an SCF object; symmetry, smearing, fixed irreps, linear dependence are those of ``mf``.
 
     hcore, ovlp: (nao, nao) core Hamiltonian (Eh) and overlap, computed once: they are dear with X2C and QM/MM.
+    Raises Refusal where the user has put something of another shape in their place.
     """
 
     mf: hf.SCF
@@ -27,6 +30,7 @@ class ScfCopy:
         # PySCF's copies are shallow, and get_occ notes the gap there.
         self._scf.scf_summary = {}
         self.hcore, self.ovlp = np.asarray(self.mf.get_hcore()), np.asarray(self.mf.get_ovlp())
+        check_one_electron_matrices(self.mf.mol, self.hcore, self.ovlp)
         # What PySCF's kernel hands to eig: without it, functions that are nearly dependent would be left in.
         self._space = self._scf.check_linear_dependency(self.ovlp)
         self.restricted_open = isinstance(self.mf, rohf.ROHF)

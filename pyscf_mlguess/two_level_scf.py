@@ -65,7 +65,8 @@ class TwoLevelSCF:
     """Mixin of ``two_level``: the refined guess and ``TwoLevelDIIS`` in place of the class's own DIIS."""
 
     __name_mixin__ = "TwoLevel"
-    _keys = {"diis_start_cycle", "DIIS", "energy_error", "last_dm", "verify"}
+    # PySCF tells users on stderr of attributes that are not among these; check_convergence is set for the run.
+    _keys = {"check_convergence", "diis_start_cycle", "DIIS", "energy_error", "last_dm", "verify"}
 
     # Set to another class, before or after, that one is used and the two-level scheme is not.
     DIIS = TwoLevelDIIS
@@ -78,6 +79,8 @@ class TwoLevelSCF:
     # What leads it down where mixing fails.
     _descent = None
     _handed_over = False
+    # Whether the run is to be verified by a second Fock build.
+    verify = True
     # The density matrix of the last ``get_fock``, tagged with its orbitals.
     last_dm = None
     _fock = None
@@ -93,9 +96,7 @@ class TwoLevelSCF:
     def undo_two_level(self) -> hf.SCF:
         """The same object without the two-level scheme."""
         plain = lib.view(self, lib.drop_class(self.__class__, TwoLevelSCF))
-        for name in ("_anderson", "_descent", "_handed_over", "last_dm", "_fock", "_hcore", "_running", "_unserved",
-                     "energy_error", "verify"):
-            vars(plain).pop(name, None)
+        forget(plain)
         return plain
 
     def __reduce__(self):
@@ -280,6 +281,13 @@ class TwoLevelSCF:
         if not self._anderson.points:
             self.give_up()
         return dm
+
+
+def forget(mf: hf.SCF) -> None:
+    """Take what TwoLevelSCF keeps in it out of an object that no longer is one."""
+    for name in ("_anderson", "_descent", "_handed_over", "last_dm", "_fock", "_hcore", "_running", "_unserved",
+                 "energy_error", "verify"):
+        vars(mf).pop(name, None)
 
 
 @contextmanager

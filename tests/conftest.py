@@ -4,7 +4,7 @@ import logging
 
 import numpy as np
 import pytest
-from pyscf import gto, scf
+from pyscf import ao2mo, gto, scf
 from scipy.spatial.transform import Rotation
 
 WATER = "O 0.00 0.00 0.00; H 0.00 0.76 0.59; H 0.00 -0.76 0.59"
@@ -77,6 +77,18 @@ def broken_symmetry(mol):
     dm = np.zeros((2, mol.nao, mol.nao))
     dm[0, :half, :half], dm[1, half:, half:] = total[:half, :half], total[half:, half:]
     return dm
+
+
+def hubbard():
+    """Six sites that are no atoms: integrals of the user's own."""
+    model = gto.M(verbose=0)
+    model.nelectron, model.incore_anyway, model.nao = 6, True, 6
+    mf = scf.RHF(model)
+    mf.get_hcore, mf.get_ovlp = lambda *_: -np.eye(6, k=1) - np.eye(6, k=-1), lambda *_: np.eye(6)
+    repulsion = np.zeros((6,) * 4)
+    np.einsum("iiii->i", repulsion)[:] = 2.0
+    mf._eri = ao2mo.restore(8, repulsion, 6)
+    return mf
 
 
 @pytest.fixture

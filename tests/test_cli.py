@@ -14,7 +14,7 @@ from pyscf_mlguess.cli import guess as commands
 from pyscf_mlguess.molecules.training_data import DATA
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("demo", "predict", "info", "label", "select", "train", "bench", "timing")
+COMMANDS = ("demo", "predict", "info", "enable", "disable", "label", "select", "train", "bench", "timing")
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import types
 
 import numpy as np
 import pytest
-from pyscf import dft, gto, qmmm, scf
+from pyscf import __config__, dft, gto, qmmm, scf
 from pyscf.pbc import gto as pbc_gto
 from pyscf.pbc import scf as pbc_scf
 from pyscf.scf import hf
@@ -283,6 +283,15 @@ def test_register_is_idempotent_and_unregister_exact():
     assert vars(hf.SCF)["get_init_guess"] is handler is not before["get_init_guess"]
     hook.unregister()
     assert dict(vars(hf.SCF)) == before
+
+
+def test_a_configured_default_of_ours_comes_and_goes_with_the_key(monkeypatch):
+    monkeypatch.setattr(__config__, "scf_hf_SCF_init_guess", "ml", raising=False)
+    hook.unregister()
+    hook.register()
+    assert hf.SCF.init_guess == "ml"
+    hook.unregister()
+    assert hf.SCF.init_guess == "minao"  # which PySCF would run under the name of 'ml'
 
 
 def test_import_loads_nothing_heavy():

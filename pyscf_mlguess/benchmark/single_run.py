@@ -8,6 +8,7 @@ from dataclasses import asdict
 import numpy as np
 
 from pyscf_mlguess import two_level
+from pyscf_mlguess.accelerated_scf import as_they_are
 from pyscf_mlguess.benchmark.counting import counting_builds
 from pyscf_mlguess.benchmark.guesses import (
     BASELINE,
@@ -45,11 +46,13 @@ def identity(set_name: str, molecule, guess: str, protocol) -> dict:
             "weights": weights_of(guess), "code": code_of(guess), "protocol": asdict(protocol)}
 
 
+@as_they_are()
 def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray | None]:
     """One SCF from one guess: the row of the results file and the final density matrix (None if not converged).
 
-    A refused guess is recorded as such and the run goes on from PySCF's default, as it does for users.  Where the
-    protocol asks for no SCF, "converged" is None.
+    What ``mlguess enable`` has switched on is off meanwhile: minao's run is plain PySCF.  A refused guess is recorded
+    as such and the run goes on from PySCF's default, as it does for users.  Where the protocol asks for no SCF,
+    "converged" is None.
     """
     molecule, protocol = start.molecule, start.protocol
     row = identity(set_name, molecule, guess, protocol) | {

@@ -88,7 +88,11 @@ class Determinant:
             counts = np.eye(2)[:, :, None] * occupations[:, None]
             return cls(problem, [_Set(*of_spin) for of_spin in zip(
                 coefficients, occupations, counts, irreps if irreps is not None else (None, None))])
-        counts = np.array([occupations > 0, occupations > 1], float) if problem.restricted_open else occupations[None]
+        counts = occupations[None]
+        if problem.restricted_open and occupations.ndim == 2:  # PySCF's density matrix of ROHF with more beta electrons
+            counts, occupations = occupations.astype(float), occupations.sum(axis=0)
+        elif problem.restricted_open:
+            counts = np.array([occupations > 0, occupations > 1], float)[::-1 if problem.scf.mf.mol.spin < 0 else 1]
         return cls(problem, [_Set(coefficients, occupations, counts, irreps)])
 
     @classmethod

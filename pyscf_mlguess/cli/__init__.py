@@ -1,4 +1,5 @@
-"""The command line: mlguess demo | predict | info | bench | timing | label | fragments | select | train."""
+"""The command line: mlguess demo | predict | info | timing | enable | disable | bench | label | fragments |
+select | train."""
 
 from __future__ import annotations
 
@@ -7,12 +8,12 @@ from typing import Annotated
 import typer
 
 from pyscf_mlguess import __version__
-from pyscf_mlguess.cli import bench, guess, label, train
+from pyscf_mlguess.cli import bench, enable, guess, label, train
 
 app = typer.Typer(name="mlguess", no_args_is_help=True, add_completion=False, pretty_exceptions_show_locals=False)
 app.add_typer(bench.app, name="bench", help="Count Fock builds from several guesses.")
-for command in (guess.demo, guess.predict, guess.info, guess.timing, label.label, label.fragments, train.train,
-                train.select):
+for command in (guess.demo, guess.predict, guess.info, guess.timing, enable.enable, enable.disable, label.label,
+                label.fragments, train.train, train.select):
     app.command()(command)
 
 
