@@ -40,8 +40,7 @@ SIZES = {
                (50, 90, 60), (60, 70)),
     "full": (PairSettings(), (80, 180, 140), (150, 180)),
 }
-# The metric all but ignores what is between occupied, and between virtual orbitals: conjugate gradients are slow in it.
-ITERATIONS = 300
+ITERATIONS = 200
 
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
