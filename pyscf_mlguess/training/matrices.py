@@ -34,8 +34,8 @@ HARTREE_FOCK = "hf/def2-svp"
 _HOLD_MB = 1000.0
 # Random vectors for the preconditioner, and items from which it takes what is off the diagonal.
 _PROBES, _ENOUGH = 8, 4000
-# Of a metric: the share of the plain norm, the rest is that of the energy.  Errors between occupied, and between virtual
-# orbitals count to higher orders, and conjugate gradients are slow where the metric has nothing to say.
+# Of a metric: the share of the plain norm, the rest is that of the energy.  Errors between occupied, and between
+# virtual orbitals count to higher orders, and conjugate gradients are slow where the metric has nothing to say.
 PLAIN_SHARE = 0.5
 # 1/bohr: range separations at which long-range exchange is learned.
 OMEGAS = (0.2,)
