@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import FORMAMIDE, WATER
 from oracles import KINDS, blocks_of, check_determinant, density_blocks, molecule, oracle, solution, spins
-from pyscf import gto, scf
+from pyscf import dft, gto, scf
 
 from pyscf_mlguess import pipeline, routes
 from pyscf_mlguess.blocks import Blocks
@@ -159,6 +159,14 @@ def test_one_cheap_fock_matrix_corrects_a_density_matrix(case):
     # What a cheap problem is to refine, it corrects itself.
     left, _ = routes.density_matrix(mf, prediction, (), CheapProblem(mf))
     assert np.asarray(left) == pytest.approx(np.asarray(bare), abs=1e-10)
+
+
+@pytest.mark.parametrize("xc, corrected", [("pbe", False), ("b3lyp", False), ("bhandhlyp", True)])
+def test_a_cheap_fock_matrix_corrects_where_half_of_exchange_is_exact(xc, corrected):
+    mf = dft.RKS(molecule(), xc=xc)
+    bare, made = (routes.density_matrix(mf, oracle(DensityBlocks, solution()), responses)[0]
+                  for responses in (None, ()))
+    assert (np.abs(np.asarray(bare) - np.asarray(made)).max() > 1e-4) == corrected
 
 
 def test_without_memory_for_a_cheap_fock_matrix_a_density_matrix_stays_as_it_is():
