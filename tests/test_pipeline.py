@@ -161,11 +161,11 @@ def test_log_says_which_model_and_what_was_replaced(tmp_path):
     mol.stdout.flush()
     text = log.read_text()
     for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for Se", "non-local correlation left out",
-                     "density of a functional with 100% exact exchange", "exact exchange as predicted for C, H"):
+                     "density of a functional with 100% exact exchange", "17% exact exchange replaced by as much of"):
         assert expected in text
-    pipeline.initial_density_matrix(mf, "linear-ace-3")
+    pipeline.initial_density_matrix(mf, "exchange-1")
     mol.stdout.flush()
-    assert "17% exact exchange replaced by as much of" in log.read_text()
+    assert "exact exchange as predicted for C, H" in log.read_text()
 
 
 def test_nothing_of_the_process_is_changed():

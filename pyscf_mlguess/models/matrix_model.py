@@ -10,7 +10,6 @@ import numpy as np
 from pyscf_mlguess.block_irreps import BlockBasis, BlockIrreps
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.response import Response
-from pyscf_mlguess.molecules.label import Level
 from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks, Prediction
 from pyscf_mlguess.structure import Structure
 
@@ -75,7 +74,7 @@ class MatrixModel:
         novelty = novelty if density is None else np.maximum(novelty, density.novelty)
         blocks = self.basis.uncouple(irreps)
         if target == DENSITY_MATRIX:
-            return DensityBlocks(self.card["basis"], blocks, novelty, Level.parse(self.card["levels"]["base"]).xc)
+            return DensityBlocks(self.card["basis"], blocks, novelty, self.card["levels"]["base"].partition("/")[0])
         return FockBlocks(self.card["basis"], blocks, novelty, density)
 
     def _shares(self, share, scale=1.0):
