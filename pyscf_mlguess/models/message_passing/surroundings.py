@@ -6,14 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pyscf_mlguess.models.linear_density.compression import principal_components
 from pyscf_mlguess.models.linear_density.features import AceSettings, Contraction, neighbour_density
 from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.structure import Structure
 
 # Radial functions and elements of neighbours, angular momentum zero: distances, not angles.
 SETTINGS = AceSettings(radial=6, lmax=0)
-_LEADING, _ATOMS_PER_COMPONENT = 8, 5
 
 
 @dataclass
@@ -25,10 +23,8 @@ class Surroundings:
     NAMES = ("matrix", "mean", "scale", "edge")
 
     @classmethod
-    def of(cls, densities: np.ndarray) -> "Surroundings":
-        """Those of the training atoms, (natm, n, 1) from ``densities_of``."""
-        # Of fewer atoms, all would be equally far from their mean.
-        contraction = principal_components(densities, max(1, min(_LEADING, len(densities) // _ATOMS_PER_COMPONENT)))
+    def of(cls, densities: np.ndarray, contraction: Contraction) -> "Surroundings":
+        """Those of the training atoms, (natm, n, 1) from ``densities_of``, and their leading components."""
         return cls(contraction, Range.of(contraction(densities)[:, :, 0]))
 
     def novelty(self, structure: Structure, atoms: np.ndarray) -> np.ndarray:

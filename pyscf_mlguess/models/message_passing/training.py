@@ -14,6 +14,7 @@ from torch import distributed
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
 from pyscf_mlguess.models import load_model, save_model
+from pyscf_mlguess.models.linear_density.compression import principal_components
 from pyscf_mlguess.models.linear_density.training import labels_with_densities
 from pyscf_mlguess.models.matrix_model import EXCHANGE
 from pyscf_mlguess.models.message_passing.design import (
@@ -47,6 +48,8 @@ SIZES = {
 }
 # What the linear model of each target is, unless another is named.
 LINEAR = {EXCHANGE: "exchange-1", DENSITY: "linear-ace-3"}
+# Components of an element's surroundings that tell novelty, and training atoms for each of them.
+_LEADING, _ATOMS_PER_COMPONENT = 8, 5
 # Elements that can be learned.
 ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
 
@@ -167,7 +170,13 @@ def _surroundings(labels, elements):
     structures = list(map(structure_of, labels))
     numbers = np.concatenate([structure.numbers for structure in structures])
     densities = np.concatenate(list(map(densities_of, structures)))
-    return {element: Surroundings.of(densities[numbers == element]) for element in elements}
+    found = {}
+    for element in elements:
+        own = densities[numbers == element]
+        # Of fewer atoms, all would be equally far from their mean.
+        leading = principal_components(own, max(1, min(_LEADING, len(own) // _ATOMS_PER_COMPONENT)))
+        found[element] = Surroundings.of(own, leading)
+    return found
 
 
 def _run(loop, card, labels):
