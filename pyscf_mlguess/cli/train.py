@@ -34,9 +34,9 @@ def train(
     size: Annotated[str, typer.Option(help="Of the representation: small, medium or full.")] = "full",
     molecules: Annotated[Optional[int], typer.Option(
         min=4, help="Train on so many molecules only; for learning curves.")] = None,
-    linear: Annotated[str, typer.Option(
-        help="Of message-passing: name or path of the model of the same target whose error is learned, or none. "
-             "Default: the shipped one, if there is one.")] = "default",
+    linear: Annotated[Optional[str], typer.Option(
+        help="Of message-passing: name or path of a linear model of the same target whose error is learned. "
+             "Default: the network is alone.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Of message-passing: at most so many.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="Of message-passing.")] = 0,
 ) -> None:
@@ -59,7 +59,7 @@ def train(
             raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
         choice = {"target": target.replace("-", " ")} if family != "linear-density" else {}
         if family == "message-passing":
-            choice |= {"linear": None if linear == "none" else linear, "epochs": epochs, "seed": seed}
+            choice |= {"linear": linear, "epochs": epochs, "seed": seed}
         path = run(labels or repository_labels(), output, cache, jobs=jobs, size=size, molecules=molecules, **choice)
     typer.echo(f"wrote {path}")
 

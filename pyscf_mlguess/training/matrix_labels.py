@@ -25,6 +25,8 @@ AXES = {
     EXCHANGE: {"base": ("exchange", ""), "exact_exchange": ("exchange_hf", "exchange")}
     | {f"long_range_{omega}": (f"long_range_{omega}", "") for omega in OMEGAS},
 }
+# The model whose density goes with the target "exchange".
+DENSITY_MODEL = "linear-ace-3"
 # Elements of fewer atoms than this in training are not learned, nor are pairs that are fewer.
 FEWEST = 30
 
@@ -88,11 +90,8 @@ def targets_and_metrics(labels: list[Label], layout, cache: str | Path, reach: f
 
 
 def card_of(family: str, output: str | Path, target: str, elements: list[int], training: list[Label],
-            validation: list[Label], density: str) -> dict:
-    """The card of a model of matrices, but for what is its family's own.
-
-    density: the model whose density goes with the target "exchange".
-    """
+            validation: list[Label]) -> dict:
+    """The card of a model of matrices, but for what is its family's own."""
     card = {
         "format": FAMILIES[family].format,
         "name": Path(output).stem,
@@ -114,6 +113,6 @@ def card_of(family: str, output: str | Path, target: str, elements: list[int], t
     }
     if target == EXCHANGE:
         # Without blocks, exact exchange keeps its stand-in: the density decides what is served.
-        served = load_model(density).card
-        card |= {key: served[key] for key in ("elements", "charges", "spins")} | {"density": density}
+        served = load_model(DENSITY_MODEL).card
+        card |= {key: served[key] for key in ("elements", "charges", "spins")} | {"density": DENSITY_MODEL}
     return card

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations_with_replacement
 
@@ -138,11 +138,6 @@ def channels_of(card: dict) -> Channels:
                 for element, shells in basis.shells.items()}
     items = [*((element,) for element in elements), *combinations_with_replacement(elements, 2)]
     return {one: {irrep: len(rows) for irrep, rows in basis.channels(*one).items()} for one in items}
-
-
-def settings_for_card(settings: NetworkSettings) -> dict:
-    """Settings as they stand in a card."""
-    return asdict(settings)
 
 
 def _linear_model(card):

@@ -16,7 +16,6 @@ from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
 from pyscf_mlguess.models import load_model, save_model
 from pyscf_mlguess.models.linear_density.compression import principal_components
 from pyscf_mlguess.models.linear_density.training import labels_with_densities
-from pyscf_mlguess.models.matrix_model import EXCHANGE
 from pyscf_mlguess.models.message_passing.design import (
     DENSITY_AXES,
     density_samples,
@@ -29,7 +28,7 @@ from pyscf_mlguess.models.message_passing.loop import (
     processes_of_torchrun,
     untouched_losses,
 )
-from pyscf_mlguess.models.message_passing.model import DENSITY, MessagePassing, channels_of, settings_for_card
+from pyscf_mlguess.models.message_passing.model import DENSITY, MessagePassing, channels_of
 from pyscf_mlguess.models.message_passing.network import NetworkSettings, build, elements_name
 from pyscf_mlguess.models.message_passing.surroundings import Surroundings, densities_of
 from pyscf_mlguess.molecules.smiles import molecule_key
@@ -46,8 +45,6 @@ SIZES = {
     "medium": NetworkSettings(channels=24, lmax=2, pair_channels=12, states=20),
     "full": NetworkSettings(),
 }
-# What the linear model of each target is, unless another is named.
-LINEAR = {EXCHANGE: "exchange-1", DENSITY: "linear-ace-3"}
 # Components of an element's surroundings that tell novelty, and training atoms for each of them.
 _LEADING, _ATOMS_PER_COMPONENT = 8, 5
 # Elements that can be learned.
@@ -55,17 +52,13 @@ ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
 
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
-          molecules: int | None = None, size: str = "full", density: str = "linear-ace-3",
-          linear: str | Path | None = "default", axes: Iterable[str] | None = None, epochs: int = 100, seed: int = 0,
-          progress: bool = True) -> Path:
+          molecules: int | None = None, size: str = "full", linear: str | Path | None = None, epochs: int = 100, seed: int = 0, progress: bool = True) -> Path:
     """Train a network on label files; write weights and card.
 
     target: what ``MatrixModel`` says, of labels with orbitals, or "density".  cache: folder for matrices or metrics,
-    reused and resumed.  molecules: train on so many only; smaller subsets are parts of larger ones.  size: one of
-    ``SIZES``.  density: the model whose density goes with the target "exchange".
-    linear: name or path of the model whose error is learned, of the same target ("default": that of ``LINEAR``; None:
-    the network is alone).  axes: those to be learned (default: all that the linear model has).
-    epochs: at most.  seed: of the first weights and of the order of molecules.
+    reused and resumed.  molecules: train on so many only; smaller subsets are parts of larger ones.  size: of ``SIZES``.
+    linear: name or path of the model whose error is learned, of the same target and for the axes that it has; None: the
+    network is alone.  epochs: at most.  seed: of the first weights and of the order of molecules.
 
     Molecules whose SMILES fall into the validation or test split (``split_of``) are not trained on; the former end the
     training.  May be killed and started again.  Under torchrun every process takes its share of the molecules.
@@ -77,11 +70,10 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         if name not in known:
             raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
     settings, loop, output = SIZES[size], LoopSettings(epochs=epochs, seed=seed), Path(output)
-    linear = LINEAR.get(target) if linear == "default" else linear
     if linear is not None and Path(linear).suffix:
         linear = str(Path(linear).expanduser().resolve())
     corrected = _linear_model(linear, target)
-    axes = [axis for axis in targets[target] if (axis in axes if axes is not None else _knows(corrected, axis))]
+    axes = [axis for axis in targets[target] if corrected is None or axis in corrected.weights]
     if target == DENSITY:
         settings = replace(settings, reach=0.0)  # there are no pairs
     with processes_of_torchrun() as rank:
@@ -94,8 +86,8 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         else:
             samples, check = (matrix_samples(part, elements, settings, target, axes, cache, corrected, progress)
                               for part in (training, validation))
-        card = card_of("message-passing", output, target, elements, training, validation, density) | {
-            "axes": axes, "settings": settings_for_card(settings), "linear": None, "linear_sha256": None}
+        card = card_of("message-passing", output, target, elements, training, validation) | {
+            "axes": axes, "settings": asdict(settings), "linear": None, "linear_sha256": None}
         if target == DENSITY:
             card |= {"basis": AUXBASIS, "levels": {axis: DENSITY_AXES[axis] for axis in axes}}
         if corrected is not None:
@@ -147,12 +139,8 @@ def _linear_model(name, target):
     family = "linear-density" if target == DENSITY else "pair-blocks"
     if model.card["family"] != family or family == "pair-blocks" and model.card["target"] != target:
         raise ValueError(f"{name} is of the family {model.card['family']} and the target {model.card['target']!r}; a "
-                         f"network of the target {target!r} corrects one of {family}, or none: --linear none")
+                         f"network of the target {target!r} corrects one of {family}, or is alone: leave --linear out")
     return model
-
-
-def _knows(model, axis):
-    return model is None or axis in model.weights
 
 
 def _scale(network, samples, centred):

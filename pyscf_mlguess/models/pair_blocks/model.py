@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -147,8 +147,3 @@ class PairBlocks(MatrixModel):
             if not found:
                 raise KeyError(kind)
         return cls(card, settings, atoms, pairs, ranges, weights, density_of(card))
-
-
-def settings_for_card(settings: PairSettings) -> dict:
-    """Settings as they stand in a card."""
-    return asdict(settings)

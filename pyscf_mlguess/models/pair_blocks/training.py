@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from pyscf_mlguess.block_irreps import BlockBasis
@@ -13,7 +14,7 @@ from pyscf_mlguess.models.matrix_model import DENSITY_MATRIX
 from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.models.pair_blocks.design import Layout, Sources, fit_features, make_design
 from pyscf_mlguess.models.pair_blocks.features import PairSettings, invariants
-from pyscf_mlguess.models.pair_blocks.model import PairBlocks, settings_for_card
+from pyscf_mlguess.models.pair_blocks.model import PairBlocks
 from pyscf_mlguess.molecules.smiles import molecule_key
 from pyscf_mlguess.training.matrices import BlockProblem, prepare_matrices
 from pyscf_mlguess.training.matrix_labels import (
@@ -44,13 +45,11 @@ ITERATIONS = 200
 
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
-          molecules: int | None = None, size: str = "full", density: str = "linear-ace-3",
-          axes: Iterable[str] | None = None, progress: bool = True) -> Path:
+          molecules: int | None = None, size: str = "full", progress: bool = True) -> Path:
     """Train a model of matrices on label files with orbitals; write weights and card.
 
     target: what ``MatrixModel`` says.  cache: folder for the matrices, reused and resumed.  molecules: train on so many
-    only; smaller subsets are parts of larger ones.  size: one of ``SIZES``.  density: the model whose density goes with
-    the target "exchange".  axes: those of ``AXES`` to be learned (default: all).
+    only; smaller subsets are parts of larger ones.  size: one of ``SIZES``.
 
     Molecules whose SMILES fall into the validation or test split (``split_of``) are not trained on.  Returns the path
     of the ``.safetensors``.  Raises ValueError for an unknown target, for labels without orbitals or too few, and for
@@ -71,8 +70,6 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     designs = [make_design(source, features, layout, progress) for source, layout in zip((sources, check), layouts)]
     weights, losses = {}, {}
     for axis, (matrix, other) in AXES[target].items():
-        if axes is not None and axis not in axes:
-            continue
         problem, checked = (
             BlockProblem(design, *targets_and_metrics(part, layout, cache, settings.reach, matrix, other,
                                                       target == DENSITY_MATRIX))
@@ -84,8 +81,8 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         log.info("%s: training loss %.5f, validation loss %.5f", axis, geometric_mean(problem.losses(found)),
                  losses[axis])
         weights[axis] = {key: fold(w, features.contractions[key]) for key, w in found.items()}
-    card = card_of("pair-blocks", output, target, sorted(features.atoms), training, validation, density) | {
-        "settings": settings_for_card(settings)}
+    card = card_of("pair-blocks", output, target, sorted(features.atoms), training, validation) | {
+        "settings": asdict(settings)}
     card["training"] |= {
         "size": size,
         "pairs": sorted(map(list, features.pairs)),
