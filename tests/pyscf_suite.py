@@ -38,11 +38,9 @@ pyscf_mlguess.startup.when_pyscf_is_there(take_part)
 # Tests that ask for something else than a converged result, by module and name; tests/test_pyscf_expectations.py has
 # what must hold instead.
 EXPLAINED = {
-    ("test_rhf.py", "test_analyze"): "a dipole to 1e-8: the SCF stops at another point below the same threshold",
     ("test_rhf.py", "test_check_convergence"): "number of cycles and energy of an SCF that is stopped at |g| = 0.1",
     ("test_rhf.py", "test_input_diis"): "energies after one and three cycles from minao",
     ("test_diis.py", "test_input_diis"): "energy after four cycles of EDIIS from minao",
-    ("test_diis.py", "test_roll_back"): "energy after ten cycles of a short DIIS from minao",
     ("test_addons.py", "test_rhf_smearing_nelec"): "half-filled pairs at sigma = 1e-3: the pair splits by what its "
                                                    "Fock matrix lacks in symmetry; refined, it ends 0.05 Eh lower",
 }
