@@ -52,11 +52,13 @@ ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
 
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
-          molecules: int | None = None, size: str = "full", linear: str | Path | None = None, epochs: int = 100, seed: int = 0, progress: bool = True) -> Path:
+          molecules: int | None = None, size: str = "full", linear: str | Path | None = None, epochs: int = 100,
+          seed: int = 0, progress: bool = True) -> Path:
     """Train a network on label files; write weights and card.
 
     target: what ``MatrixModel`` says, of labels with orbitals, or "density".  cache: folder for matrices or metrics,
-    reused and resumed.  molecules: train on so many only; smaller subsets are parts of larger ones.  size: of ``SIZES``.
+    reused and resumed.  molecules: train on so many only; smaller subsets are parts of larger ones.  size: one of
+    ``SIZES``.
     linear: name or path of the model whose error is learned, of the same target and for the axes that it has; None: the
     network is alone.  epochs: at most.  seed: of the first weights and of the order of molecules.
 
