@@ -11,7 +11,7 @@ import warnings
 import numpy as np
 import pytest
 from conftest import WATER
-from pyscf import dft, gto, mcscf, qmmm, scf, sgx
+from pyscf import dft, gto, lib, mcscf, qmmm, scf, sgx
 from pyscf.scf import addons, hf
 
 from pyscf_mlguess import GuessRefused, accelerated
@@ -191,11 +191,13 @@ def follow_up():
 
 def in_another_process():
     with multiprocessing.get_context("fork").Pool(1) as pool:
-        return pool.apply(_energy)
+        return pool.apply_async(_energy).get(timeout=300)
 
 
 def _energy():
-    return kohn_sham().run().e_tot
+    """Of one thread: those of GNU's OpenMP do not survive a fork, and a parallel region would wait for them."""
+    with lib.with_omp_threads(1):
+        return kohn_sham().run().e_tot
 
 
 def tight(mf):
