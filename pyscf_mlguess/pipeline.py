@@ -34,7 +34,7 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
     check_scf_class(mf)
     check_molecule(mf.mol)
     model = load_model(model) if isinstance(model, str) else model
-    if cheap is not None and model.density is not None:
+    if model.density is not None and (cheap is not None or abs(int(mf.mol.spin)) not in model.card["spins"]):
         # The cheap problem has exact exchange itself: a predicted one costs more than the iteration that it would save.
         model = model.density
     with numerical_errors_refused():

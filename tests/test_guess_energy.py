@@ -99,8 +99,8 @@ def test_the_key_works_without_registration():
 
 
 @pytest.mark.parametrize("make, guess, reason", [
-    (lambda: scf.RHF(molecule("C 0 0 0; C 0 0 1.24")), "ml", "'ml' is refused: .*frontier gap"),
-    (lambda: scf.RHF(molecule("C 0 0 0; C 0 0 1.24")), "ml+refine", "is refused: .*frontier gap"),
+    (lambda: kohn_sham("pbe", atom="C 0 0 0; C 0 0 1.24"), "ml", "'ml' is refused: .*frontier gap"),
+    (lambda: kohn_sham("pbe", atom="C 0 0 0; C 0 0 1.24"), "ml+refine", "is refused: .*frontier gap"),
     (lambda: scf.GHF(molecule()), "ml", "GHF is not supported"),
     (lambda: scf.RHF(molecule("H 0 0 0; H 0 0 0.01")), "ml", "on top of each other"),
     (lambda: kohn_sham("pbe").smearing(sigma=0.01), "ml", "smearing"),

@@ -161,11 +161,17 @@ def test_log_says_which_model_and_what_was_replaced(tmp_path):
     mol.stdout.flush()
     text = log.read_text()
     for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for Se", "non-local correlation left out",
-                     "density of a functional with 100% exact exchange", "17% exact exchange replaced by as much of"):
+                     "density of a functional with 100% exact exchange", "exact exchange as predicted for C, H"):
         assert expected in text
-    pipeline.initial_density_matrix(mf, "exchange-1")
+    pipeline.initial_density_matrix(mf, "linear-ace-3")
     mol.stdout.flush()
-    assert "exact exchange as predicted for C, H" in log.read_text()
+    assert "17% exact exchange replaced by as much of" in log.read_text()
+
+
+def test_open_shells_have_no_predicted_exchange():
+    mf = scf.UHF(molecule("C 0 0 0; H 0 1.08 0; H 0.935 -0.54 0; H -0.935 -0.54 0", spin=1))
+    both = [np.asarray(pipeline.initial_density_matrix(mf, model)) for model in ("exchange-1", "linear-ace-3")]
+    assert both[0] == pytest.approx(both[1], abs=1e-12)
 
 
 def test_nothing_of_the_process_is_changed():

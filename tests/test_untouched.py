@@ -137,9 +137,9 @@ def log_of(mf, key):
 
 @pytest.mark.parametrize("make, expected", [
     (lambda: kohn_sham(molecule(), "b3lyp"),
-     ["density of a functional with 20% exact exchange", "20% exact exchange replaced by as much of PBE exchange"]),
+     ["density of a functional with 20% exact exchange", "exact exchange as predicted for "]),
     (lambda: scf.RHF(molecule()),
-     ["density of a functional with 100% exact exchange", "Hartree-Fock exchange replaced by PBE"]),
+     ["density of a functional with 100% exact exchange", "exact exchange as predicted for "]),
     (lambda: kohn_sham(molecule(basis="def2-tzvp")),
      ["density 100% of the way from a split-valence to a triple-zeta basis"]),
     (lambda: kohn_sham(molecule(basis="6-311g**")),

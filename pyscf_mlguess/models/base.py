@@ -24,7 +24,8 @@ class Model(Protocol):
 
     card: what it is and what it serves, JSON-serialisable; ``CARD_FIELDS`` and those of its family.
     responses: what it has learned about how the density answers to its predictions, for the density route; or ().
-    density: the model that its predictions take the density from, if that is another one.
+    density: the model that its predictions take the density from, if that is another one; it stands in alone for spins
+        that the card does not list.
     """
 
     card: dict

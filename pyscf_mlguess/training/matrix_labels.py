@@ -10,7 +10,7 @@ import numpy as np
 
 from pyscf_mlguess.blocks import Blocks
 from pyscf_mlguess.models import FAMILIES, load_model
-from pyscf_mlguess.models.matrix_model import DENSITY_MATRIX, EXCHANGE, FOCK_MATRIX, SERVED_SPINS
+from pyscf_mlguess.models.matrix_model import CLOSED_SHELLS, DENSITY_MATRIX, EXCHANGE, FOCK_MATRIX, SERVED_SPINS
 from pyscf_mlguess.molecules.label import Label, merge, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.split import split_of, subset
@@ -114,5 +114,6 @@ def card_of(family: str, output: str | Path, target: str, elements: list[int], t
     if target == EXCHANGE:
         # Without blocks, exact exchange keeps its stand-in: the density decides what is served.
         served = load_model(DENSITY_MODEL).card
-        card |= {key: served[key] for key in ("elements", "charges", "spins")} | {"density": DENSITY_MODEL}
+        card |= {key: served[key] for key in ("elements", "charges")}
+        card |= {"density": DENSITY_MODEL, "spins": CLOSED_SHELLS}
     return card
