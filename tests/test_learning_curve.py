@@ -69,6 +69,17 @@ def test_models_without_a_correction_have_none(models):
     assert "after its correction" not in draw_curve(points)
 
 
+def test_networks_have_a_line_of_their_own(tmp_path):
+    pytest.importorskip("torch")
+    paths = [tmp_path / f"{name}.safetensors" for name in ("exchange-1", "exchange-2")]
+    for path in paths:
+        for suffix in (".safetensors", ".json"):
+            shutil.copy(CHECKPOINTS / (path.stem + suffix), path.with_suffix(suffix))
+    points = points_of([row("a", "minao", 10)] + [row("a", f"ml:{path}", 8, weights=path.stem) for path in paths])
+    assert [point.size for point in points] == ["medium", "network full"]
+    assert "network full, 417,367 weights" in draw_curve(points)
+
+
 def test_targets_are_not_mixed(models):
     card = models["first"].with_suffix(".json")
     card.write_text(card.read_text().replace('"target": "', '"target": "other '))

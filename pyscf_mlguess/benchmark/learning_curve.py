@@ -18,14 +18,15 @@ from pyscf_mlguess.benchmark.guesses import DENSITY_ALONE, model_of
 from pyscf_mlguess.benchmark.summary import Estimate, bootstrap, fock_builds, pairs_with_baseline
 from pyscf_mlguess.models import load_model
 
-_STYLES = {"small": ("#56B4E9", "s"), "medium": ("#009E73", "D"), "full": ("#D55E00", "o")}
+_STYLES = {"small": ("#56B4E9", "s"), "medium": ("#009E73", "D"), "full": ("#D55E00", "o"),
+           "network small": ("#F0E442", "v"), "network medium": ("#E69F00", "<"), "network full": ("#CC79A7", "^")}
 
 
 @dataclass(frozen=True)
 class Point:
     """One model.
 
-    target: what it predicts.  molecules, weights: what it was trained on, and how large its base level is.
+    target: what it predicts.  size: one of ``_STYLES``.  molecules, weights: what it was trained on, and how large its base level is.
     loss, corrected_loss: geometric means on the validation molecules and, of a density whose correction was learned,
     after that, on molecules that the first model had not seen; None where there is no correction.
     ratios: ratio of the sums of Fock builds, by guess ("ml", "ml-density"), on ``runs`` molecules.
@@ -68,11 +69,12 @@ def _point(model, guesses):
     training = card["training"]
     if "size" not in training:
         raise ValueError(f"the card of {model} does not tell its size; train it again")
+    size = ("network " if card["family"] == "message-passing" else "") + training["size"]
     builds = {guess: np.array([[fock_builds(row) for row in pair] for pair in pairs])
               for guess, pairs in guesses.items()}
     ratios = {guess: bootstrap(*both.T)[0] for guess, both in builds.items()}
     corrected = list(training["responses"]["losses"].values())[-1] if "responses" in training else None
-    return Point(card["target"], training["size"], training["molecules"], training["weights"],
+    return Point(card["target"], size, training["molecules"], training["weights"],
                  training["validation_loss"]["base"], corrected, max(map(len, guesses.values())), ratios)
 
 
