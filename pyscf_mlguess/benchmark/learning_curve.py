@@ -26,7 +26,8 @@ _STYLES = {"small": ("#56B4E9", "s"), "medium": ("#009E73", "D"), "full": ("#D55
 class Point:
     """One model.
 
-    target: what it predicts.  size: one of ``_STYLES``.  molecules, weights: what it was trained on, and how large its base level is.
+    target: what it predicts.  size: one of ``_STYLES``.
+    molecules, weights: what it was trained on, and how large its base level is.
     loss, corrected_loss: geometric means on the validation molecules and, of a density whose correction was learned,
     after that, on molecules that the first model had not seen; None where there is no correction.
     ratios: ratio of the sums of Fock builds, by guess ("ml", "ml-density"), on ``runs`` molecules.

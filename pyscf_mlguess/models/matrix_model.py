@@ -16,8 +16,8 @@ from pyscf_mlguess.structure import Structure
 DENSITY_MATRIX, FOCK_MATRIX, EXCHANGE = "density matrix", "fock matrix", "exchange"
 # Trained on closed shells; what that means for others is measured.
 SERVED_SPINS = [0, 1, 2]
-# Exchange that is the same for both spins moves a radical's dipole by more than the estimate knows (methyl, UHF: 0.018 D
-# off, estimate 0.0016): open shells have the density alone.
+# Exchange that is the same for both spins moves a radical's dipole by more than the estimate knows (methyl, UHF:
+# 0.018 D off, estimate 0.0016): open shells have the density alone.
 CLOSED_SHELLS = [0]
 # Axes of long-range exchange, followed by the range separation in 1/bohr.
 _LONG_RANGE = "long_range_"
