@@ -128,11 +128,13 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("small_drugs", replace(_TIMED, xc=_WB97XD), _REACH, limit=10),
         Part("small_drugs", replace(_TIMED, xc="b3lyp", basis="def2-tzvp"), _REACH, limit=10, atoms=20),
     ),
-    # An hour and a half of one core.
+    # Two hours and a half of one core.
     "families": (
         Part("qm9_size", _PBE, _SEMILOCAL, limit=10, atoms=14),
         *(Part("qm9_size", replace(_PBE, xc=xc), _FAMILIES, limit=10, atoms=14) for xc in ("b3lyp", "hf", _WB97XD)),
         Part("small_drugs", replace(_PBE, xc="b3lyp"), _FAMILIES, limit=10, atoms=21),
+        # Larger than all that pair blocks and networks have seen, but for a handful.
+        Part("drug_like", replace(_PBE, xc="hf"), _FAMILIES, limit=10, atoms=36),
     ),
     # 113 and 168 atoms: hours a run.
     "builds-large": tuple(Part("natural_products", replace(_TO_REACH, xc=xc, max_memory=memory), _REACH)
