@@ -18,7 +18,7 @@ def row(molecule, guess, cycles, energy=-1.0, **other):
     """One line of a results file."""
     return {"set": "small", "molecule": molecule, "fingerprint": molecule.encode().hex(), "guess": guess, "weights": "",
             "code": "",
-            "protocol": FITTED, "natm": 2, "nao": 10, "trained_on": None, "cycles": cycles,
+            "protocol": FITTED, "natm": 2, "multiplicity": 1, "nao": 10, "trained_on": None, "cycles": cycles,
             "converged": energy is not None, "energy": energy, "initial_energy": -0.9, "initial_gradient": 0.1,
             "curve": [], "guess_builds": 0, "scf_builds": cycles + 2, "cheap_iterations": 0,
             "wall": times(1.0, float(cycles), build=0.5 * cycles),

@@ -83,7 +83,19 @@ def test_the_difficult_suite_compares_pyscfs_solvers():
         ("minao", "solver:newton", "solver:level-shift", "solver:damping", "two-level:minao")}
 
 
-@pytest.mark.parametrize("suite", [suite for suite in SUITES if suite != "difficult"])
+def test_the_trust_suite_deals_its_levels_out_over_two_thousand_structures():
+    chosen = list(batches("trust"))
+    names = [molecule.name for batch in chosen for molecule in batch.molecules]
+    assert len(names) == len(set(names)) >= 2000
+    assert {b.set for b in chosen} == {"trust"} and {b.guesses for b in chosen} == {("minao", "ml", "two-level:minao")}
+    assert len({b.protocol for b in chosen}) == 8
+    assert {b.protocol.xc for b in chosen} == {"pbe", "b3lyp", "hf", "r2scan", "HYB_GGA_XC_WB97X_D"}
+    # Stopped after any eighty structures, each level has had its share.
+    assert all(len({b.protocol for b in chosen[first:first + 8]}) == 8 for first in range(0, len(chosen) - 8, 8))
+    assert sum(len(b.molecules) for b in chosen if b.protocol.unrestricted) == len(names) // 8
+
+
+@pytest.mark.parametrize("suite", [suite for suite in SUITES if suite not in ("difficult", "trust")])
 def test_what_learning_brings_stands_beside_what_comes_without_it(suite):
     for batch in batches(suite):
         assert ("two-level:ml" in batch.guesses) == ("two-level:minao" in batch.guesses)
@@ -127,6 +139,6 @@ def test_models_take_the_place_of_the_default_one():
 
 def test_an_unknown_suite_is_named():
     known = ("quick, standard, times, builds, families, builds-large, convergence, one-build, energies, states, "
-             "difficult, full")
+             "difficult, trust, full")
     with pytest.raises(ValueError, match=f"unknown suite 'slow'; known are {known}"):
         list(batches("slow"))

@@ -19,8 +19,10 @@ from pyscf_mlguess.benchmark.sections import (
     level,
     sections,
 )
+from pyscf_mlguess.benchmark.sets import TRUST
 from pyscf_mlguess.benchmark.states import NEWTON_TOLERANCE, States
 from pyscf_mlguess.benchmark.summary import ENERGY_TOLERANCE, Estimate, Summary
+from pyscf_mlguess.benchmark.trust import FEW, MORE, breaches, trust
 
 HEAD = (
     "Fock builds: all those in the user's basis, counted as they happen: the guess's own, the one at the guess, every "
@@ -57,9 +59,8 @@ def markdown(rows: list[dict]) -> str:
     blocks = ["# Initial guesses", *HEAD]
     if not parts:
         blocks.append("No runs.")
-    if len(parts) > 1:
-        for table in overviews(parts):
-            blocks += [f"## {table.title}", markdown_table(table), table.note]
+    for table in overviews(parts):
+        blocks += [f"## {table.title}", markdown_table(table), table.note]
     for section in parts:
         blocks += [f"## {escape(section.title)}", *map(escape, facts(section))]
         for table in tables(section):
@@ -98,10 +99,14 @@ def facts(section: Section) -> list[str]:
 
 
 def overviews(parts: list[Section]) -> list[Table]:
-    """What stands before the sections: the overview, and the energies without an SCF of them all."""
+    """What stands before the sections: trust, and of several the overview and their energies without an SCF."""
+    trusted = [section for section in parts if section.molecule_set == TRUST and section.summaries]
+    found = [table(trusted) for table in (_trust, _breaches)] if trusted else []
+    if len(parts) < 2:
+        return found
     measured = [start for section in parts for start in section.starts]
     runs = [section for section in parts if not section.protocol["without_scf"]]
-    return [*([overview(runs)] if runs else []), *([_energies(measured)] if measured else [])]
+    return [*found, *([overview(runs)] if runs else []), *([_energies(measured)] if measured else [])]
 
 
 def overview(parts: list[Section]) -> Table:
@@ -250,6 +255,33 @@ def _energies(measured: Starts):
                  "pyscf_mlguess.energy of each guess, one Fock build: absolute errors against the lowest of all SCFs, "
                  "meV/atom and debye, as they are and (energies) less the estimate. Refused guesses are left out, "
                  "and ratios where the error is below conv_tol or 1e-4 debye.")
+
+
+def _trust(parts):
+    figures = [("all", trust([section.pairs for section in parts]))]
+    figures += [(level(section.protocol), trust([section.pairs])) for section in parts]
+    header = ["level", "guess", "structures", "minao converged", "converged", "lost", "gained", "closed: higher",
+              "lower", "open: higher", "lower", f"more than minao + {MORE}", f"within {FEW}", "builds minao", "builds",
+              "left to PySCF", "refused"]
+    cells = [[name, t.guess, *(str(count) for count in (t.runs, t.baseline_converged, t.converged, t.lost, t.gained,
+                                                        *t.closed, *t.open, t.more)),
+              f"{t.few} of {t.took_part}", number(t.baseline_builds / t.runs, ".1f"), number(t.builds / t.runs, ".1f"),
+              str(t.left), str(t.refused)] for name, of_level in figures for t in of_level]
+    return Table("Trust", header, cells,
+                 "Against minao's run of the same structure. Lost: minao converges and the guess does not; gained: the "
+                 f"reverse. Higher and lower: final energies more than {ENERGY_TOLERANCE:.0e} Eh away, of restricted "
+                 "closed shells and of all others. Within: runs of few builds, of those that were not left to plain "
+                 "PySCF. Left to PySCF: two-level runs without a cheap iteration, where plain cycles are as cheap. "
+                 "Builds: a structure; a run that fails counts as in all tables.", text_columns=2)
+
+
+def _breaches(parts):
+    cells = [[b.molecule, level(section.protocol), b.guess, b.what, str(b.baseline_builds), str(b.builds),
+              number(b.difference, ".1e")] for section in parts for b in breaches(section.pairs)]
+    return Table("Trust: every exception", ["structure", "level", "guess", "what", "builds minao", "builds",
+                                            "energy - minao's (Eh)"], cells,
+                 "By name: convergence lost, final energies above minao's, and more builds than minao's and "
+                 f"{MORE}." if cells else "None.", text_columns=4)
 
 
 def interval(estimate: Estimate) -> str:

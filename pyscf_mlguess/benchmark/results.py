@@ -12,7 +12,7 @@ _PROTOCOL = {"max_memory": 4000, "smearing": 0.0, "symmetry": False, "restricted
              "unrestricted": False, "scanner": False, "converge_on": False, "stability": False,
              "without_scf": False}
 _MEASURED = dict.fromkeys(("resident_mb", "energy_estimate", "energy_lacking", "stable", "warnings", "dipole",
-                           "initial_energy_error", "initial_dipole", "initial_dipole_error"))
+                           "initial_energy_error", "initial_dipole", "initial_dipole_error", "multiplicity"))
 
 
 def row_key(row: dict) -> tuple:

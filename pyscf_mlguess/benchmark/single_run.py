@@ -56,7 +56,8 @@ def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray
     """
     molecule, protocol = start.molecule, start.protocol
     row = identity(set_name, molecule, guess, protocol) | {
-        "natm": len(molecule.symbols), "nao": None, "trained_on": _trained_on(guess, molecule),
+        "natm": len(molecule.symbols), "multiplicity": molecule.multiplicity, "nao": None,
+        "trained_on": _trained_on(guess, molecule),
         "cycles": protocol.max_cycle, "converged": False, "energy": None, "initial_energy": None,
         "initial_gradient": None, "initial_energy_error": None, "initial_dipole": None, "initial_dipole_error": None,
         "dipole": None, "curve": [], "guess_builds": 0, "scf_builds": 0, "cheap_iterations": 0,

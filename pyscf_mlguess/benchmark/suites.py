@@ -3,7 +3,7 @@
 quick, standard (the tables of RESULTS.md), times, full; builds (what the two-level SCF is to reach), builds-large
 (the same where users wait longest), convergence (whether its stopping rule is right), one-build, energies (those of
 guesses, without an SCF), families (all models beside each other), states (whether it ends in the right state),
-difficult (whether it converges where DIIS does not).
+difficult (whether it converges where DIIS does not), trust (whether two thousand structures end no worse than minao).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pyscf.data.elements import charge
 from pyscf_mlguess.benchmark.guesses import CLASSICAL, model_of, source_of
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.runner import Batch
-from pyscf_mlguess.benchmark.sets import load_set
+from pyscf_mlguess.benchmark.sets import TRUST, load_set
 from pyscf_mlguess.benchmark.solvers import SOLVERS
 from pyscf_mlguess.gate import NOT_AS_FREE_ATOMS
 
@@ -44,6 +44,7 @@ _SEMILOCAL = ("minao", "minao+refine", "ml:linear-ace-3", "ml:density-matrix-2")
 _FAMILIES = (*_SEMILOCAL, "ml:exchange-1", "ml:exchange-2")
 # The learned guess refuses nearly all of these molecules.
 _SOLVERS = ("minao", *SOLVERS, "two-level:minao")
+_TRUSTED = ("minao", LEARNED, "two-level:minao")
 
 # Refined guesses come from the grid levels 0 and 1: where they are compared, the SCF's own grid is another one.
 _PBE = Protocol(xc="pbe", grid_level=3)
@@ -60,14 +61,26 @@ _WB97XD = "HYB_GGA_XC_WB97X_D"
 _STOP = replace(_PBE, converge_on=True)
 _STATE = replace(_PBE, stability=True)
 _WITHOUT_SCF = replace(_PBE, without_scf=True)
+# Dealt out over the structures of the suite trust, so many at a time.
+_TRUST_LEVELS = (
+    _PBE,
+    *(replace(_PBE, xc=xc) for xc in ("b3lyp", "hf", "r2scan", _WB97XD)),
+    # Users' default, and diffuse functions; spins of closed shells that may part.
+    replace(_PBE, xc="b3lyp", density_fit=False),
+    replace(_PBE, basis="def2-svpd"),
+    replace(_PBE, unrestricted=True),
+)
+_TRUST_NUMBER, _DEALT = 2080, 10
 
 
 @dataclass(frozen=True)
 class Part:
     """The first ``limit`` molecules of a shipped set (all if None), at most ``atoms`` large, at one level.
 
+
     metals: those with a transition metal only, reported as the set "transition_metals", or (False) those without.
     singlets: those without unpaired electrons only.
+    skip: molecules to leave out before the first.
     """
 
     set: str
@@ -77,6 +90,7 @@ class Part:
     atoms: int | None = None
     metals: bool | None = None
     singlets: bool = False
+    skip: int = 0
 
 
 _OTHER_LEVELS = (
@@ -176,6 +190,10 @@ SUITES: dict[str, tuple[Part, ...]] = {
                _SOLVERS) for symmetry in (True, False)),
         Part("trimethyltin", replace(_PBE, xc="b3lyp", basis="def2-tzvpd"), _SOLVERS),
     ),
+    # A night of two cores (--jobs 2). Any leading part is a fair sample of structures and levels.
+    "trust": tuple(
+        Part(TRUST, _TRUST_LEVELS[hand % len(_TRUST_LEVELS)], _TRUSTED, limit=_DEALT, skip=hand * _DEALT)
+        for hand in range(_TRUST_NUMBER // _DEALT)),
     "full": (
         *(Part("qm9_size", protocol, _ALL) for protocol in (_COARSE_PBE, _COARSE_B3LYP)),
         *(Part(name, replace(_PBE, xc=xc), _MAIN) for name in (
@@ -208,7 +226,7 @@ def batches(name: str, learned: tuple[str, ...] = (LEARNED,)) -> Iterator[Batch]
         if part.singlets:
             chosen = [molecule for molecule in chosen if molecule.multiplicity == 1]
         label = "transition_metals" if part.metals else part.set
-        yield Batch(label, tuple(chosen[:part.limit]), part.protocol, with_models(part.guesses, learned))
+        yield Batch(label, tuple(chosen[part.skip:][:part.limit]), part.protocol, with_models(part.guesses, learned))
 
 
 def with_models(guesses: Iterable[str], learned: tuple[str, ...]) -> tuple[str, ...]:

@@ -29,7 +29,8 @@ def bench(
              "day), convergence (whether it stops rightly, three hours of one core), one-build (energies from one Fock "
              "build, an hour of one core), energies (those of guesses, without an SCF, half "
              "an hour of one core), states (whether it ends in the right one), difficult (whether it converges where "
-             "DIIS does not, beside PySCF's other solvers) or full (days). "
+             "DIIS does not, beside PySCF's other solvers), trust (whether two thousand structures end no worse than "
+             "minao's runs, a night of two cores) or full (days). "
              "Default: quick, unless --molecules is given.")] = None,
     molecules: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable: shipped set, or file (.xyz, .smi) of your own.")] = None,

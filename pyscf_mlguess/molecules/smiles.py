@@ -53,15 +53,16 @@ def molecule_key(smiles: str) -> str:
         return Chem.MolToInchiKey(mol)
 
 
-def conformer(smiles: str) -> Chem.Mol:
+def conformer(smiles: str, seed: int = _SEED) -> Chem.Mol:
     """The RDKit molecule with hydrogens and one conformer by ETKDGv3, relaxed with MMFF94 (UFF where it cannot).
 
     Several molecules (a dot in the SMILES) are relaxed together, from side by side. Always the same conformer with
-    the same RDKit. Raises ValueError where RDKit cannot read the SMILES or finds no conformer or no force field.
+    the same RDKit and seed. Raises ValueError where RDKit cannot read the SMILES or finds no conformer or no force
+    field.
     """
     mol = parse_smiles(smiles)
     with rdBase.BlockLogs():
-        parts = [_embedded(part, smiles) for part in Chem.GetMolFrags(Chem.AddHs(mol), asMols=True)]
+        parts = [_embedded(part, smiles, seed) for part in Chem.GetMolFrags(Chem.AddHs(mol), asMols=True)]
         mol = _side_by_side(parts)
         if force_fields.MMFFHasAllMoleculeParams(mol):
             force_fields.MMFFOptimizeMolecule(mol, maxIters=_MAX_STEPS, ignoreInterfragInteractions=False)
@@ -72,10 +73,10 @@ def conformer(smiles: str) -> Chem.Mol:
     return mol
 
 
-def _embedded(mol, smiles):
+def _embedded(mol, smiles, seed):
     """One molecule with a conformer."""
     parameters = rdDistGeom.ETKDGv3()
-    parameters.randomSeed = _SEED
+    parameters.randomSeed = seed
     if rdDistGeom.EmbedMolecule(mol, parameters) < 0:
         parameters.useRandomCoords = True
         if rdDistGeom.EmbedMolecule(mol, parameters) < 0:

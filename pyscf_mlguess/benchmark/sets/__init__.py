@@ -1,4 +1,7 @@
-"""The molecule sets of the benchmark: .smi lists of candidates, and the geometries made from them (``make``)."""
+"""The molecule sets of the benchmark: .smi lists of candidates, and the geometries made from them (``make``).
+
+One more, ``TRUST``, is made from the others when it is asked for.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pyscf_mlguess.molecules.files import read_molecules
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.molecules.xyz import MoleculeFileError
 
+TRUST = "trust"
 _SETS = Path(__file__).parent
 
 
@@ -22,7 +26,7 @@ def set_name(name_or_path: str | Path) -> str:
 
     Not of its contents: molecules added to a file later are the only ones to be run.
     """
-    if str(name_or_path) in shipped_sets():
+    if str(name_or_path) in (TRUST, *shipped_sets()):
         return str(name_or_path)
     path = Path(name_or_path).resolve()
     return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:6]}"
@@ -33,8 +37,12 @@ def load_set(name_or_path: str | Path) -> tuple[list[Molecule], list[MoleculeFil
 
     Raises FileNotFoundError, and MoleculeFileError as ``read_molecules``.
     """
+    if str(name_or_path) == TRUST:
+        from pyscf_mlguess.benchmark.sets.trust import structures
+
+        return list(structures()), []
     shipped = shipped_sets()
     path = shipped.get(str(name_or_path), Path(name_or_path))
     if not path.is_file():
-        raise FileNotFoundError(f"no molecule file {str(path)!r}; the shipped sets are {', '.join(shipped)}")
+        raise FileNotFoundError(f"no molecule file {str(path)!r}; the shipped sets are {', '.join((*shipped, TRUST))}")
     return read_molecules(path)
