@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ from pyscf_mlguess.models.message_passing.network import Network
 
 # Losses that single precision cannot tell from zero count as this.
 _SMALLEST = 1e-7
+# How long processes wait for each other: one alone makes the matrices or metrics of all molecules.
+_WAIT = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -233,7 +236,7 @@ def processes_of_torchrun() -> Iterator[int]:
     if int(os.environ.get("WORLD_SIZE", 1)) < 2:
         yield 0
         return
-    distributed.init_process_group("gloo")
+    distributed.init_process_group("gloo", timeout=_WAIT)
     try:
         yield distributed.get_rank()
     finally:

@@ -79,6 +79,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     if target == DENSITY:
         settings = replace(settings, reach=0.0)  # there are no pairs
     with processes_of_torchrun() as rank:
+        progress = progress and rank == 0
         parts = _labels(target, labels, molecules, cache, jobs, progress)
         training, validation, elements = of_learned_elements(*parts, ELEMENTS)
         if target == DENSITY:
