@@ -77,7 +77,6 @@ _TRUST_NUMBER, _DEALT = 2080, 10
 class Part:
     """The first ``limit`` molecules of a shipped set (all if None), at most ``atoms`` large, at one level.
 
-
     metals: those with a transition metal only, reported as the set "transition_metals", or (False) those without.
     singlets: those without unpaired electrons only.
     skip: molecules to leave out before the first.
