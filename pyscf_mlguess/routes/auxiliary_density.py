@@ -22,6 +22,7 @@ from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.routes.auxiliary_fock import GRID_LEVEL, START_GRID, AuxiliaryFock
 from pyscf_mlguess.routes.occupation import Occupied, occupy
 from pyscf_mlguess.routes.report import Report
+from pyscf_mlguess.routes.spin import polarised
 from pyscf_mlguess.scf_copy import ScfCopy
 from pyscf_mlguess.structure import element_numbers
 
@@ -101,7 +102,7 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
             report.notes.append("density not corrected, its Fock matrix gives back another one altogether")
             break
         coefficients = route.fitting.restore_electron_count(coefficients + correction, mol.nelectron)
-    occupied, report.negative_electrons = route.occupied(coefficients)
+    occupied, report.negative_electrons = route.occupied(coefficients, spins=cheap is None)
     report.frontier_gap = occupied.gap
     report.notes += route.potential.notes + occupied.notes
     return occupied.dm, report
@@ -132,11 +133,18 @@ class DensityRoute:
         self._fock = AuxiliaryFock(self.fitting, self.potential, START_GRID)
         return self
 
-    def occupied(self, coefficients: np.ndarray, break_spin_symmetry: bool = True) -> tuple[Occupied, float]:
-        """The occupied orbitals of the density's Fock matrix, and its electrons in regions of negative density."""
+    def occupied(self, coefficients: np.ndarray, break_spin_symmetry: bool = True,
+                 spins: bool = False) -> tuple[Occupied, float]:
+        """The occupied orbitals of the density's Fock matrix, and its electrons in regions of negative density.
+
+        spins: give alpha and beta electrons, where their numbers differ, orbitals of their own.
+        """
         matrix, negative = self._fock.matrix(coefficients)
         fock = self._scf.hcore + matrix + self._difference
-        return occupy(self._scf, fock, break_spin_symmetry), negative
+        occupied = occupy(self._scf, fock, break_spin_symmetry)
+        if spins and self._scf.mf.mol.spin:
+            occupied = polarised(self._scf, self.potential, fock, occupied)
+        return occupied, negative
 
     def output_density(self, coefficients: np.ndarray) -> np.ndarray:
         """The fitted density (naux,) of the orbitals that the Fock matrix of ``coefficients`` gives."""

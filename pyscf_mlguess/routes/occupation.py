@@ -47,6 +47,18 @@ def occupy(scf: ScfCopy, fock: np.ndarray, break_spin_symmetry: bool = True) -> 
     return Occupied(dm, gap, notes)
 
 
+def occupy_spins(scf: ScfCopy, focks: np.ndarray, dm: np.ndarray) -> Occupied:
+    """``occupy`` for Fock matrices (2, nao, nao) of either spin, of UHF or ROHF objects.
+
+    dm: (2, nao, nao) of the orbitals that the open shells of ROHF are told from.
+    """
+    if scf.restricted_open:
+        found = scf.orbitals(np.asarray(rohf.get_roothaan_fock(focks, dm, scf.ovlp)), focks)
+    else:
+        found = scf.orbitals(focks)
+    return Occupied(scf.density_matrix(*found[1:]), frontier_gap(found[0], found[2]))
+
+
 def frontier_gap(mo_energy: np.ndarray, mo_occ: np.ndarray) -> float:
     """Smallest lowest-empty minus highest-filled energy (Eh); both spins of UHF, both shells of ROHF."""
     gaps = [np.inf]
