@@ -8,7 +8,7 @@ import pyscf_mlguess
 
 water = "O 0 0 0; H 0 0.757 0.587; H 0 -0.757 0.587"
 
-# A radical: alpha and beta are occupied from the same Fock matrix.
+# A radical: the spin density of the first orbitals parts alpha from beta.
 methyl = "C 0 0 0; H 0 1.08 0; H 0.935 -0.54 0; H -0.935 -0.54 0"
 radical = dft.UKS(gto.M(atom=methyl, basis="def2-svp", spin=1, verbose=0), xc="b3lyp")
 radical.init_guess = "ml"

@@ -1,0 +1,33 @@
+"""A transition-metal complex: the model does not know its metal, the two-level SCF does not need it to."""
+
+import warnings
+
+from pyscf import dft, gto
+
+from pyscf_mlguess import GuessRefused, two_level
+
+# Nickel tetracarbonyl, tetrahedral: Ni-C 1.838, C-O 1.142 angstrom.
+directions = ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
+carbonyls = [(symbol, [d * distance / 3**0.5 for d in direction])
+             for direction in directions for symbol, distance in (("C", 1.838), ("O", 2.980))]
+mol = gto.M(atom=[("Ni", (0, 0, 0)), *carbonyls], basis="def2-svp", verbose=0)
+
+
+def mean_field():
+    mf = dft.RKS(mol, xc="pbe").density_fit()
+    mf.grids.level = 1
+    return mf
+
+
+plain = mean_field().run()
+print(f"minao      {plain.cycles + 2:3d} Fock builds   E = {plain.e_tot:.9f} Eh")
+
+# Refused with one warning, and the SCF begins from minao: a free metal atom would be a worse start.
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always", GuessRefused)
+    mean_field().set(init_guess="ml", max_cycle=1).kernel()
+print(caught[0].message)
+
+# Refinement and the two-level SCF know every element up to radon.
+mf = two_level(mean_field()).run()
+print(f"two-level  {mf.cycles + 1:3d} Fock builds   E = {mf.e_tot:.9f} Eh, not off by more than {mf.energy_error:.0e} Eh")
