@@ -30,4 +30,4 @@ print(caught[0].message)
 
 # Refinement and the two-level SCF know every element up to radon.
 mf = two_level(mean_field()).run()
-print(f"two-level  {mf.cycles + 1:3d} Fock builds   E = {mf.e_tot:.9f} Eh, not off by more than {mf.energy_error:.0e} Eh")
+print(f"two-level  {mf.cycles + 1:3d} Fock builds   E = {mf.e_tot:.9f} Eh, right to {mf.energy_error:.0e} Eh")

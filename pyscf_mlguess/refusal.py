@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from pyscf import gto
 from pyscf.lib import logger
+from pyscf.lib.exceptions import BasisNotFoundError
 from pyscf.scf import hf, rohf, uhf
 from scipy.spatial import cKDTree
 
@@ -52,13 +53,16 @@ _NUMERICAL = (np.linalg.LinAlgError, ArithmeticError, MemoryError)
 
 @contextmanager
 def numerical_errors_refused() -> Iterator[None]:
-    """Turn what fails numerically in the block into a Refusal that names it; errors of other kinds pass."""
+    """Turn what fails numerically in the block, or lacks a basis, into a Refusal that names it; other errors pass."""
     try:
         # Underflow is harmless; numpy.seterr(all="raise") makes it an error like the others.
         with np.errstate(under="ignore"):
             yield
     except _NUMERICAL as error:
         raise Refusal(f"a step of the guess failed numerically ({type(error).__name__}: {error})") from error
+    except BasisNotFoundError as error:
+        # PySCF's own density fitting may have none for a basis, and says at length which could be taken.
+        raise Refusal(f"PySCF has no auxiliary basis: {str(error).strip().splitlines()[0]}") from error
     except ValueError as error:
         # SciPy says "array must not contain infs or NaNs".
         if isinstance(error, Refusal) or "infs or NaNs" not in str(error):

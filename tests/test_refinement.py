@@ -189,3 +189,12 @@ def test_orbitals_travel_with_the_density_matrix(cls, spin):
     assert np.abs(mf.make_rdm1(better.mo_coeff, better.mo_occ) - better).max() < 1e-12
     with_tags, without = (np.asarray(mf.get_veff(mol, dm)) for dm in (better, np.array(better)))
     assert np.abs(with_tags - without).max() < 1e-7
+
+
+def test_a_spherical_atom_is_no_solution():
+    """It commutes with its Fock matrix, whatever the electrons in its open shell: these are not its state."""
+    mf = dft.UKS(gto.M(atom="B", basis="sto-3g", charge=-1, spin=-2, verbose=0), xc="pbe")
+    minao = mf.get_init_guess(key="minao")
+    refined = np.asarray(refine(mf, minao))
+    assert np.einsum("sij,ji->s", minao, mf.get_ovlp()) != pytest.approx((2, 4), abs=0.1)
+    assert np.einsum("sij,ji->s", refined, mf.get_ovlp()) == pytest.approx((2, 4), abs=1e-8)

@@ -87,7 +87,9 @@ def _refined(anderson, dm):
     problem = anderson.problem
     before = problem.iterations
     start = anderson.start(problem.state_of(dm))
-    if anderson.gradient(start) < (_COARSE_TOLERANCE if problem.semilocal else _TOLERANCE):
+    # Of a spherical atom that fills its orbitals in part it vanishes, too, whatever the number of electrons.
+    is_state = start.entering is not None or bool(getattr(problem.mf, "sigma", None))
+    if is_state and anderson.gradient(start) < (_COARSE_TOLERANCE if problem.semilocal else _TOLERANCE):
         # A converged density matrix, say: the cheap problem cannot tell it from its own solution.
         return start, anderson.gradient(start)
     if problem.semilocal:
@@ -98,7 +100,7 @@ def _refined(anderson, dm):
     if not problem.semilocal:
         problem.precise = True
         anderson.solve(_TOLERANCE_WITHOUT_GRID, MAX_ITERATIONS)
-    best = min(anderson.best(), start, key=anderson.gradient)
+    best = min([anderson.best()] + [start] * is_state, key=anderson.gradient)
     iterations = problem.iterations - before
     count("cheap_iterations", iterations)
     gradient = anderson.gradient(best)
