@@ -147,7 +147,7 @@ class TwoLevelSCF:
 
     def _predicts(self, dm):
         """Whether one Fock matrix was enough; not without a cheap problem, nor where smearing's entropy counts."""
-        if self._anderson is None or getattr(self, "sigma", None):
+        if self._anderson is None or self._smeared:
             return False
         with Attempts(self, "two-level SCF") as attempt:
             attempt("the verified one", lambda: one_build.run(self, self._anderson, dm))
@@ -218,12 +218,23 @@ class TwoLevelSCF:
                 logger.info(self, "two-level SCF: the energy is right to %.1e Eh", self.energy_error)
                 if self.energy_error < envs["conv_tol"]:
                     return not self._leaves_saddle(envs)
-        return abs(envs["e_tot"] - envs["last_hf_e"]) < envs["conv_tol"] and not self._leaves_saddle(envs)
+        if abs(envs["e_tot"] - envs["last_hf_e"]) >= envs["conv_tol"]:
+            return False
+        if self._smeared and self._anderson is not None and self.descent.active:
+            logger.note(self, "two-level SCF: smearing occupies otherwise than the descent, plain DIIS from here")
+            self.give_up()
+            return False
+        return not self._leaves_saddle(envs)
 
     def _energy_error(self, envs):
-        if self.descent.active and (determinant := self.descent.determinant(envs)):
+        # The levels that the descent hands over are far apart: smearing may leave occupations whole that are not.
+        if self.descent.active and not self._smeared and (determinant := self.descent.determinant(envs)):
             return energy_error_of_rotations(determinant, self.descent.spins(envs))
         return energy_error(self._anderson.problem, envs["dm"], envs["fock"])
+
+    @property
+    def _smeared(self):
+        return bool(getattr(self, "sigma", None))
 
     def _leaves_saddle(self, envs):
         if self._anderson is None:

@@ -104,3 +104,14 @@ def test_a_run_that_it_stays_out_of_is_taken_over_when_it_fails():
     mf.run()
     assert "stays out of the way" in mf.stdout.getvalue() and "takes part after all" in mf.stdout.getvalue()
     assert mf.converged and mf.e_tot == pytest.approx(-77.80207568, abs=1e-6)
+
+
+def test_smearing_has_the_last_word(taking_part):
+    """The levels of a descent are set apart, which smearing must not take for those of the solution."""
+    mol = gto.M(atom="Ni", basis="lanl2dz", ecp="lanl2dz", verbose=0)
+    mf = two_level(scf.UHF(mol).smearing(sigma=0.01, fix_spin=True))
+    mf.verbose, mf.stdout = 4, io.StringIO()
+    mf.run()
+    assert mf.converged and "region of" in mf.stdout.getvalue()
+    plain = mf.undo_two_level().set(verbose=0).run(mf.make_rdm1())
+    assert mf.e_free == pytest.approx(plain.e_free, abs=1e-9) and mf.entropy == pytest.approx(plain.entropy, rel=1e-2)
