@@ -31,11 +31,16 @@ class TwoLevelDIIS(lib.diis.DIIS):
     def __init__(self, mf, filename=None):
         lib.diis.DIIS.__init__(self, mf, filename)
         plain, self._plain_start = mf.plain_diis()
-        self._plain = plain(mf, filename)
+        self._new_plain = lambda: plain(mf, filename)
+        self._plain = self._new_plain()
         self._cycle = -1
         self._gradients = []
         self._handed = None
         self._off = False
+
+    def restart_plain(self) -> None:
+        """Let plain DIIS forget the points so far, which a descent came by."""
+        self._plain = self._new_plain()
 
     def update(self, s, d, f, mf, h1e=None, vhf=None, f_prev=None, **kwargs):
         """The Fock matrix to diagonalise next; arguments as PySCF's ``get_fock`` hands them over."""

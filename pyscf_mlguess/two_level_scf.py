@@ -223,6 +223,7 @@ class TwoLevelSCF:
         if self._smeared and self._anderson is not None and self.descent.active:
             logger.note(self, "two-level SCF: smearing occupies otherwise than the descent, plain DIIS from here")
             self.give_up()
+            envs["mf_diis"].restart_plain()
             return False
         return not self._leaves_saddle(envs)
 
