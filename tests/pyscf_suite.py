@@ -63,12 +63,19 @@ EXPLAINED = {
     "solvent/test/test_ddcosmo.py": {
         "test_rhf_tda": f"excitation energies: {_DIGITS}; the two-level SCF is off by 5e-7 Eh",
     },
+    "tdscf/test/test_tdrhf.py": dict.fromkeys(
+        ("test_tda_singlet", "test_tda_triplet", "test_tdhf_singlet", "test_tdhf_triplet"),
+        f"excitation energies: {_DIGITS}, off by 9e-6 eV; ml and the two-level SCF are off by 6e-7"),
     "tdscf/test/test_tdrks.py": {
         "test_analyze": f"wave lengths: {_DIGITS}, off by 7e-5 nm; ml and the two-level SCF are off by 5e-6",
         "test_nohbrid_b88p86": f"excitation energies: {_DIGITS}; ml and the two-level SCF are off by 9e-7 eV",
         "test_tda_rsh": f"excitation energies: {_DIGITS}, off by 2e-7 Eh; the two-level SCF is off by 1e-6",
         "test_tddft_b88p86": f"excitation energies: {_DIGITS}; ml and the two-level SCF are off by 9e-7 eV",
         "test_tddft_hse06": f"excitation energies: {_DIGITS}, off by 3e-7 Eh; ml is off by 7e-9",
+    },
+    "tdscf/test/test_tduhf.py": {
+        "test_tdhf1": "the hole turns freely about the axis: a root at zero, there or not by the last digits, as it is "
+                      "in PySCF's own run at conv_tol 1e-14",
     },
 }
 UNEXPLAINED = "**unexplained**"
