@@ -46,12 +46,13 @@ def test_labels_without_orbitals_are_told(tmp_path):
     assert not (tmp_path / "matrices").exists()
 
 
-def test_labels_that_are_too_few_are_told(tmp_path, monkeypatch):
+def test_labels_that_are_too_few_are_told(tmp_path, monkeypatch, caplog):
     path = tmp_path / "few.h5"
     write_labels(path, [label_of(name) for name in ("O-0.0", "C=O-0.0")])
     monkeypatch.setattr(matrix_labels, "split_of", lambda smiles: "validation" if smiles == "C=O" else "train")
     with pytest.raises(ValueError, match="0 geometries to train on and 0 to validate .* at least 30 atoms"):
         train(path, tmp_path)
+    assert "1 of 1 training geometries are left out for what is not learned: H (2 atoms), O (1 atoms)" in caplog.text
 
 
 def test_damaged_matrices_are_named(tmp_path):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
+from pyscf.data.elements import ELEMENTS
 
 from pyscf_mlguess.blocks import Blocks
 from pyscf_mlguess.models import FAMILIES, load_model
@@ -17,6 +19,8 @@ from pyscf_mlguess.molecules.split import split_of, subset
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.matrices import HARTREE_FOCK, OMEGAS, MatrixMetric, read_matrices
 from pyscf_mlguess.training.targets import BASE
+
+log = logging.getLogger(__name__)
 
 # Axes of each target: the matrix to learn, and the one that it is the difference from.
 AXES = {
@@ -54,11 +58,17 @@ def labels_with_orbitals(paths: Iterable[str | Path], molecules: int | None = No
 
 def of_learned_elements(training: list[Label], validation: list[Label],
                         known: Iterable[int]) -> tuple[list[Label], list[Label], list[int]]:
-    """The labels whose elements are all learned, and these: of ``known`` those of enough atoms in training."""
-    counts = Counter(np.concatenate([label.numbers for label in training]).tolist())
+    """The labels whose elements are all learned, and these: of ``known`` those of enough atoms in training.
+
+    What is left out is logged; raises ValueError where too little is left.
+    """
+    counts, given = Counter(np.concatenate([label.numbers for label in training]).tolist()), len(training)
     elements = sorted(z for z, count in counts.items() if count >= FEWEST and z in known)
     training, validation = ([label for label in part if set(label.numbers.tolist()) <= set(elements)]
                             for part in (training, validation))
+    if left_out := [f"{ELEMENTS[z]} ({count} atoms)" for z, count in sorted(counts.items()) if z not in elements]:
+        log.warning("%d of %d training geometries are left out for what is not learned: %s", given - len(training),
+                    given, ", ".join(left_out))
     if not (training and validation):
         raise ValueError(f"{len(training)} geometries to train on and {len(validation)} to validate with have only "
                          f"elements of at least {FEWEST} atoms in the training set; label more")
