@@ -8,9 +8,7 @@ import argparse
 from itertools import product
 from pathlib import Path
 
-from pyscf import dft
-
-from pyscf_mlguess.benchmark.sets import load_set
+from pyscf_mlguess.benchmark.results import read_rows
 from pyscf_mlguess.cli import app
 from pyscf_mlguess.molecules.smiles import canonical_smiles, parse_smiles
 from pyscf_mlguess.molecules.split import split_of, subset
@@ -62,10 +60,9 @@ def main() -> None:
     mlguess("bench", "--molecules", unseen, "--xc", "b3lyp", "--guess", "minao", "--guess", "ml", "--guess",
             f"ml:{network}", "--output", options.folder / "bench.jsonl")
 
-    mf = dft.RKS(load_set(unseen)[0][0].mol("def2-svp"), xc="b3lyp").density_fit()
-    mf.init_guess = f"ml:{network}"
-    mf.kernel()
-    print(f"{mf.cycles} cycles   E = {mf.e_tot:.9f} Eh")
+    for row in read_rows(options.folder / "bench.jsonl"):
+        print(f"{row['molecule']:10} {row['guess']:40} {row['cycles']:3d} cycles   E = {row['energy']:.9f} Eh")
+    print(f'\nmf.init_guess = "ml:{network}" is all that your scripts need.')
 
 
 if __name__ == "__main__":
