@@ -29,9 +29,9 @@ from pyscf_mlguess.stages import count
 MOST_ELECTRONS_MISSING = 0.1  # per atom, before the natural occupations are made whole
 MOST_ELECTRONS_MOVED = 1.0  # by that, on one atom
 SMALLEST_GAP = 0.4  # between natural occupations; that of a determinant is 1
-# Share of exact exchange from which on a Fock matrix of the density matrix corrects it.  Charge answers to a semilocal
-# Fock matrix by more than it was wrong: five molecules take 0.88 of minao's cycles with PBE, and 1.05 after that; 0.88
-# and 0.81 in Hartree-Fock.
+# Share of exact exchange from which on a Fock matrix of the density matrix corrects it: ten molecules take 0.85 of
+# minao's cycles in Hartree-Fock, and 0.78 after that (density-matrix-2).  Charge answers to a semilocal Fock matrix by
+# more than it was wrong: with PBE, three molecules take 41 cycles instead of 35 (minao 39).
 LEAST_EXCHANGE = 0.5
 
 
