@@ -36,7 +36,7 @@ def relaxed(scf: ScfCopy, dm: np.ndarray, fock: np.ndarray) -> tuple[float, np.n
 
     dm, fock: as in ``energy_error``.
     """
-    spins = np.array([fock.focka, fock.fockb]) if scf.restricted_open else np.asarray(fock)
+    spins = scf.spins(fock)
     with single_blas():
         _, coefficients, occupations = scf.orbitals(np.asarray(fock), spins)
         after = np.asarray(scf.density_matrix(coefficients, occupations))

@@ -53,6 +53,10 @@ class ScfCopy:
         energies, coefficients = self._scf.eig(fock, self.ovlp, x=self._space)
         return energies, coefficients, self._scf.get_occ(energies, coefficients)
 
+    def spins(self, fock: np.ndarray) -> np.ndarray:
+        """That of every spin behind a Fock matrix of ``mf.get_fock``, whose effective one of ROHF carries both."""
+        return np.array([fock.focka, fock.fockb]) if self.restricted_open else np.asarray(fock)
+
     def irreps(self, coefficients: np.ndarray) -> np.ndarray | None:
         """Numbers of the irreducible representations of orbitals, of every spin of UHF; None without symmetry."""
         if not self.mf.mol.symmetry or not hasattr(self._scf, "get_orbsym"):

@@ -62,7 +62,8 @@ class Descent:
         problem.precise = self.active = True
         # ROHF hands over the total of both spins.
         dm = here.state.dm if problem.restricted_open else d
-        energy = float(self._mf.energy_tot(dm, h1e, vhf))
+        # Of a solvent, vhf holds the potential, but not the energy.
+        energy = float(self._mf.energy_tot(dm, h1e, self._mf.last_vhf))
         lower = self._add(here, energy, np.asarray(h1e + vhf) if problem.restricted_open else np.asarray(f))
         if self._radius < _SMALLEST:
             return None
@@ -148,4 +149,4 @@ class Descent:
 
     def spins(self, envs: dict) -> np.ndarray:
         """The Fock matrix of every spin there."""
-        return np.asarray(envs["h1e"] + envs["vhf"]) if self._problem.restricted_open else np.asarray(envs["fock"])
+        return self._problem.scf.spins(envs["fock"])

@@ -66,7 +66,7 @@ class TwoLevelSCF:
 
     __name_mixin__ = "TwoLevel"
     # PySCF tells users on stderr of attributes that are not among these; check_convergence is set for the run.
-    _keys = {"check_convergence", "diis_start_cycle", "DIIS", "energy_error", "last_dm", "verify"}
+    _keys = {"check_convergence", "diis_start_cycle", "DIIS", "energy_error", "last_dm", "last_vhf", "verify"}
 
     # Set to another class, before or after, that one is used and the two-level scheme is not.
     DIIS = TwoLevelDIIS
@@ -81,8 +81,8 @@ class TwoLevelSCF:
     _handed_over = False
     # Whether the run is to be verified by a second Fock build.
     verify = True
-    # The density matrix of the last ``get_fock``, tagged with its orbitals.
-    last_dm = None
+    # The density matrix of the last ``get_fock``, tagged with its orbitals, and its potential, tagged with energies.
+    last_dm = last_vhf = None
     _fock = None
     _hcore = None
     _running = False
@@ -140,14 +140,17 @@ class TwoLevelSCF:
             return energy
         finally:
             self._running, self._anderson, self._descent = False, None, None
-            self.last_dm = self._fock = self._hcore = None
+            self.last_dm = self.last_vhf = self._fock = self._hcore = None
             give_back()
 
     kernel = lib.alias(scf, alias_name="kernel")
 
     def _predicts(self, dm):
-        """Whether one Fock matrix was enough; not without a cheap problem, nor where smearing's entropy counts."""
-        if self._anderson is None or self._smeared:
+        """Whether one Fock matrix was enough; not without a cheap problem, nor where smearing's entropy counts.
+
+        Nor with a solvent or Hubbard's U, of which the cheap problem does not know how they answer.
+        """
+        if self._anderson is None or self._smeared or hasattr(self, "with_solvent") or hasattr(self, "U_val"):
             return False
         with Attempts(self, "two-level SCF") as attempt:
             attempt("the verified one", lambda: one_build.run(self, self._anderson, dm))
@@ -272,7 +275,7 @@ class TwoLevelSCF:
 
     def get_fock(self, h1e=None, s1e=None, vhf=None, dm=None, *args, **kwargs):
         """As the class below has it; DIIS is handed the density matrix of ROHF without its orbitals."""
-        self.last_dm = dm if self._running else None
+        self.last_dm, self.last_vhf = (dm, vhf) if self._running else (None, None)
         return super().get_fock(h1e, s1e, vhf, dm, *args, **kwargs)
 
     def get_init_guess(self, mol=None, key="minao", **kwargs):
@@ -297,8 +300,8 @@ class TwoLevelSCF:
 
 def forget(mf: hf.SCF) -> None:
     """Take what TwoLevelSCF keeps in it out of an object that no longer is one."""
-    for name in ("_anderson", "_descent", "_handed_over", "last_dm", "_fock", "_hcore", "_running", "_unserved",
-                 "energy_error", "verify"):
+    for name in ("_anderson", "_descent", "_handed_over", "last_dm", "last_vhf", "_fock", "_hcore", "_running",
+                 "_unserved", "energy_error", "verify"):
         vars(mf).pop(name, None)
 
 

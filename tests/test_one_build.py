@@ -4,6 +4,7 @@ import copy
 
 import numpy as np
 import pytest
+from pyscf.dft.rkspu import RKSpU
 from test_convergence import CASES, counted
 
 from pyscf_mlguess import two_level
@@ -31,8 +32,11 @@ def test_the_choice_travels_and_can_be_taken_back():
     assert not hasattr(mf.undo_two_level(), "verify")
 
 
-def test_smearing_is_verified():
-    mf, built = counted(two_level(CASES["smearing"](), verify=False))
+@pytest.mark.parametrize("make", [
+    CASES["smearing"], lambda: CASES["RKS"]().PCM(),
+    lambda: RKSpU(CASES["RKS"]().mol, xc="pbe", U_idx=["O 2p"], U_val=[3.5])], ids=["smearing", "solvent", "Hubbard U"])
+def test_what_the_cheap_problem_does_not_know_is_verified(make):
+    mf, built = counted(two_level(make(), verify=False))
     mf.run()
     assert mf.converged and len(built) > 1
-    assert mf.e_tot == pytest.approx(CASES["smearing"]().run().e_tot, abs=1e-8)
+    assert mf.e_tot == pytest.approx(make().run().e_tot, abs=1e-8)

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 from pyscf import dft, gto, lib, scf
+from test_convergence import counted
 
 from pyscf_mlguess import SaddlePoint, refine, two_level
 
@@ -115,3 +116,14 @@ def test_smearing_has_the_last_word(taking_part):
     assert mf.converged and "region of" in mf.stdout.getvalue()
     plain = mf.undo_two_level().set(verbose=0).run(mf.make_rdm1())
     assert mf.e_free == pytest.approx(plain.e_free, abs=1e-9) and mf.entropy == pytest.approx(plain.entropy, rel=1e-2)
+
+
+@pytest.mark.parametrize("cls, xc, energy", [(dft.UKS, "pbe", None), (dft.ROKS, "lda,vwn", -128.858016)])
+def test_a_descent_in_a_solvent(cls, xc, energy):
+    """Its energies and Fock matrices hold the solvent's, without another build."""
+    atom, spin = ("H 0 0 0; F 0 0 2.2", 0) if energy is None else ("N 0 0 0; O 0 0 1.15", 1)
+    mf, built = counted(two_level(cls(gto.M(atom=atom, basis="6-31g", spin=spin, verbose=0), xc=xc).PCM()))
+    mf.verbose, mf.stdout = 4, io.StringIO()
+    mf.run()
+    assert mf.converged and "region of" in mf.stdout.getvalue() and len(built) == mf.cycles + 1 <= 10
+    assert mf.e_tot == pytest.approx(energy or mf.undo_two_level().run(mf.make_rdm1(), verbose=0).e_tot, abs=1e-6)

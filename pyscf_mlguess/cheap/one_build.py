@@ -26,7 +26,9 @@ def run(mf: hf.SCF, anderson: Anderson, dm: np.ndarray) -> None:
     """
     h1e = mf.get_hcore()
     vhf = mf.get_veff(mf.mol, dm)
-    energy, real = mf.energy_tot(dm, h1e, vhf), np.asarray(h1e + vhf)
+    # Not h1e + vhf: a solvent's potential is added here.
+    fock = mf.get_fock(h1e, mf.get_ovlp(), vhf, dm)
+    energy, real = mf.energy_tot(dm, h1e, vhf), anderson.problem.scf.spins(fock)
     point = _solved(anderson, dm, real)
     predicted, change = anderson.corrected(point), np.asarray(point.state.dm) - np.asarray(dm)
     mf.e_tot = float(energy + np.vdot(real + predicted, change) / 2)
