@@ -70,6 +70,12 @@ def test_shared_electrons_stay_shared(monkeypatch):
     assert np.array_equal(np.asarray(pipeline.initial_density_matrix(mf)), alike(mf, monkeypatch))
 
 
+def test_restricted_orbitals_of_an_odd_number_of_electrons_stay_restricted():
+    """As PySCF has them with smearing: one density matrix for both spins."""
+    mf = dft.rks.RKS(gto.M(atom=ALLYL, basis="6-31g", spin=1, verbose=0), xc="pbe").smearing(sigma=0.01)
+    assert np.asarray(pipeline.initial_density_matrix(mf)).shape == (mf.mol.nao, mf.mol.nao)
+
+
 def test_refinement_does_not_ask_for_it(monkeypatch):
     """The cheap problem has both spins itself."""
     mf = mean_field("allyl", dft.UKS)

@@ -102,7 +102,7 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
             report.notes.append("density not corrected, its Fock matrix gives back another one altogether")
             break
         coefficients = route.fitting.restore_electron_count(coefficients + correction, mol.nelectron)
-    occupied, report.negative_electrons = route.occupied(coefficients, spins=cheap is None)
+    occupied, report.negative_electrons = route.occupied(coefficients, spins=cheap is None and difference is None)
     report.frontier_gap = occupied.gap
     report.notes += route.potential.notes + occupied.notes
     return occupied.dm, report
@@ -142,7 +142,7 @@ class DensityRoute:
         matrix, negative = self._fock.matrix(coefficients)
         fock = self._scf.hcore + matrix + self._difference
         occupied = occupy(self._scf, fock, break_spin_symmetry)
-        if spins and self._scf.mf.mol.spin:
+        if spins and self._scf.mf.mol.spin and np.ndim(occupied.dm) == 3:
             occupied = polarised(self._scf, self.potential, fock, occupied)
         return occupied, negative
 

@@ -37,7 +37,7 @@ def polarised(scf: ScfCopy, potential: SemilocalPotential, fock: np.ndarray, com
     grid = CoarseGrid(scf.mf.mol, kind, _GRID_LEVEL, free_mb(scf.mf) * _GRID_SHARE)
     dm = np.asarray(common.dm)
     for _ in range(ITERATIONS):
-        alpha, beta = grid.potential(potential.numint, potential.terms, dm, np.float32)[1]
+        alpha, beta = grid.potential(potential.numint, potential.terms, dm)[1]
         difference = (alpha - beta) / 2
         occupied = occupy_spins(scf, np.array((fock + difference, fock - difference)), dm)
         dm = np.asarray(occupied.dm)
