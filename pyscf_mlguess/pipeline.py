@@ -36,6 +36,7 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
     model = load_model(model) if isinstance(model, str) else model
     if model.density is not None and (cheap is not None or abs(int(mf.mol.spin)) not in model.card["spins"]):
         # The cheap problem has exact exchange itself: a predicted one costs more than the iteration that it would save.
+        # For other spins there is no prediction but of the density.
         model = model.density
     with numerical_errors_refused():
         with stage("model"):

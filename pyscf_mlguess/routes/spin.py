@@ -17,7 +17,8 @@ from pyscf_mlguess.routes.occupation import DEGENERATE, Occupied, occupy_spins
 from pyscf_mlguess.scf_copy import ScfCopy
 
 # After one, three and five of them radicals take 0.78, 0.72 and 0.68 of minao's cycles, without any 0.82 (PBE, eight
-# molecules, grid level 1).
+# molecules, grid level 1).  Four: with five the hole of one of ten radicals, which turns almost freely, ends 1e-8 Eh
+# above, and PySCF's last look at it fails (grid level 3).
 ITERATIONS = 4
 _GRID_LEVEL = 0
 # Of the memory that the SCF object leaves, for functions on the grid.
