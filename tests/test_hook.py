@@ -179,7 +179,7 @@ def test_other_keys_act_as_in_pyscf(key, water, prediction):
     mf = scf.RHF(water)
     dm = mf.get_init_guess(water, key)
     hook.unregister()
-    np.testing.assert_array_equal(dm, mf.get_init_guess(water, key))
+    np.testing.assert_allclose(dm, mf.get_init_guess(water, key), rtol=0, atol=1e-12)
     assert not prediction.calls
 
 
@@ -254,7 +254,7 @@ def test_molecule_without_atoms_takes_the_core_guess():
 def test_inner_atomic_scf_ignores_the_configured_default(key, water, prediction, monkeypatch):
     expected = scf.RHF(water).get_init_guess(water, key)
     monkeypatch.setattr(hf.SCF, "init_guess", "ml")
-    np.testing.assert_array_equal(scf.RHF(water).get_init_guess(water, key), expected)
+    np.testing.assert_allclose(scf.RHF(water).get_init_guess(water, key), expected, rtol=0, atol=1e-12)
     assert not prediction.calls
     mf = scf.RHF(water).run()
     assert mf.converged and prediction.calls == [(mf, "default")]
