@@ -91,40 +91,50 @@ def _model(wanted):
 
 
 def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
-    from pyscf_mlguess import pipeline
+    from pyscf_mlguess import pipeline, spinors
     from pyscf_mlguess.cheap.refinement import refined, unsolved
 
     plain = wanted.plain or "minao"
-    cpu = attempt(plain, lambda: _served(mf, mol))
-    if cpu is None:
+    served = attempt(plain, lambda: _served(mf, mol, wanted))
+    if served is None:
         return pyscf_guess(plain)
+    cpu, real = served
     anderson = dm = None
     if wanted.refined:
-        anderson = attempt(f"{'ml' if model else plain} unrefined", lambda: (make_anderson or unsolved)(cpu))
+        anderson = attempt(f"{'ml' if model else plain} unrefined", lambda: (make_anderson or unsolved)(real))
     if model:
         cheap = anderson.problem if anderson else None
-        dm = attempt("minao", lambda: pipeline.initial_density_matrix(cpu, model, cheap=cheap))
+        dm = attempt("minao", lambda: pipeline.initial_density_matrix(real, model, cheap=cheap))
     learned = dm is not None
     if not learned:
         dm = pyscf_guess(plain)
     if anderson:
-        start, otherwise = _to_numpy(dm), (lambda: _to_numpy(pyscf_guess("minao"))) if learned else None
+        real_guess = pyscf_guess if real is cpu else functools.partial(real.get_init_guess, real.mol)
+        start = _to_numpy(dm if learned or real is cpu else real_guess(plain))
+        otherwise = (lambda: _to_numpy(real_guess("minao"))) if learned else None
         # What a file holds is a state that somebody chose.
         descend = plain != "chkfile"
         better = attempt("the unrefined guess", lambda: refined(anderson, start, otherwise, descend))
         learned, dm = learned or better is not None, dm if better is None else better
+    if learned and real is not cpu:
+        dm = spinors.matrix(cpu, dm)
     return _to_gpu(dm) if learned and cpu is not mf else dm
 
 
-def _served(mf, mol) -> hf.SCF:
-    """``mf`` as an object of PySCF that guesses can work with; raises Refusal."""
+def _served(mf, mol, wanted) -> tuple[hf.SCF, hf.SCF]:
+    """``mf`` as an object of PySCF, and that of real orbitals for which the guess is made; raises Refusal."""
     if mol is not None and mol is not mf.mol:
         # Core Hamiltonian, orbitals and occupations come from mf, in the basis of mf.mol.
         raise Refusal("the molecule handed to get_init_guess is not that of the SCF object")
+    from pyscf_mlguess import spinors
+
     cpu = mf if isinstance(mf, hf.SCF) else _to_cpu(mf)
-    check_scf_class(cpu)
     check_molecule(cpu.mol)
-    return cpu
+    real = spinors.real(cpu, break_spin_symmetry=wanted.refined)
+    check_scf_class(real)
+    if real is not cpu and wanted.plain == "chkfile":
+        raise Refusal("the spinors of a checkpoint file are not refined")
+    return cpu, real
 
 
 def _scf_classes() -> Iterator[type]:

@@ -4,8 +4,8 @@ import numpy as np
 
 FITTED = {"xc": "pbe", "basis": "def2-svp", "density_fit": True, "grid_level": 3, "conv_tol": 1e-9, "max_cycle": 50,
           "threads": 1, "max_memory": 4000, "smearing": 0.0, "symmetry": False, "restricted_open": False,
-          "unrestricted": False, "scanner": False, "converge_on": False, "stability": False,
-          "without_scf": False, "pyscf_version": "2.14.0"}
+          "unrestricted": False, "generalised": False, "x2c": False, "scanner": False,
+          "converge_on": False, "stability": False, "without_scf": False, "pyscf_version": "2.14.0"}
 UNFITTED = FITTED | {"xc": "b3lyp", "basis": "def2-tzvp", "density_fit": False}
 
 

@@ -216,8 +216,8 @@ def test_results_of_earlier_versions_are_read(tmp_path):
     for name in ("resident_mb", "energy_estimate", "energy_lacking", "stable", "warnings", "dipole", "initial_dipole",
                  "initial_energy_error", "initial_dipole_error"):
         del old[name]
-    for name in ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "scanner", "converge_on",
-                 "stability", "without_scf"):
+    for name in ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "generalised", "x2c",
+                 "scanner", "converge_on", "stability", "without_scf"):
         del old["protocol"][name]
     del old["wall"]["build"], old["cpu"]["build"]
     output.write_text(json.dumps(old) + "\n")
@@ -230,7 +230,8 @@ def test_results_of_earlier_versions_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("settings, expected", [
-    ({"restricted_open": True}, "ROKS"), ({"smearing": 0.01}, "Smearing"), ({"symmetry": True}, "SymAdapted")])
+    ({"restricted_open": True}, "ROKS"), ({"smearing": 0.01}, "Smearing"), ({"symmetry": True}, "SymAdapted"),
+    ({"generalised": True}, "GKS"), ({"generalised": True, "x2c": True}, "X2C"), ({"x2c": True}, "sfX2C1e")])
 def test_protocols_make_the_objects_they_say(settings, expected):
     mol = OH.mol("sto-3g")
     mf = Protocol(basis="sto-3g", max_memory=1234, **settings).mean_field(mol)

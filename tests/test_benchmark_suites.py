@@ -139,6 +139,6 @@ def test_models_take_the_place_of_the_default_one():
 
 def test_an_unknown_suite_is_named():
     known = ("quick, standard, times, builds, families, builds-large, convergence, one-build, energies, states, "
-             "difficult, trust, full")
+             "spinors, difficult, trust, full")
     with pytest.raises(ValueError, match=f"unknown suite 'slow'; known are {known}"):
         list(batches("slow"))

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from pyscf.scf import hf, uhf
 
 from pyscf_mlguess.guess_energy import EnergyEstimate, estimate
 
@@ -52,12 +53,14 @@ class Observation:
         orth = vectors / np.sqrt(np.maximum(values, 1e-12))
         dm = np.asarray(self._dm)
         product = np.asarray(self._h1e + self._vhf) @ dm @ ovlp
-        commutator = orth.T @ (product - product.swapaxes(-1, -2)) @ orth
+        commutator = orth.T @ (product - product.conj().swapaxes(-1, -2)) @ orth
         return float(np.linalg.norm(commutator) / np.sqrt(2))
 
     def initial_estimate(self, mf) -> EnergyEstimate | None:
-        """What ``pyscf_mlguess.energy`` says of the guess; None with smearing, and where nothing finite is known."""
-        if self._dm is None or getattr(mf, "sigma", None) or not np.isfinite(self._vhf).all():
+        """What ``pyscf_mlguess.energy`` says of the guess; None if it does not serve, or nothing finite is known."""
+        if self._dm is None or not np.isfinite(self._vhf).all():
+            return None
+        if getattr(mf, "sigma", None) or not isinstance(mf, (hf.RHF, uhf.UHF)):
             return None
         return estimate(mf, self._dm, self._h1e, self._vhf, self.initial_energy)
 

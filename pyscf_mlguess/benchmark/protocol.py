@@ -11,8 +11,8 @@ from pyscf.lib.exceptions import BasisNotFoundError
 
 # The share of the free memory that PySCF gives a fitting tensor (``df.DF.build``).
 _SHARE_OF_MEMORY = 0.9
-_RARE = ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "scanner", "converge_on",
-         "stability", "without_scf")
+_RARE = ("max_memory", "smearing", "symmetry", "restricted_open", "unrestricted", "generalised", "x2c", "scanner",
+         "converge_on", "stability", "without_scf")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Protocol:
     symmetry: point-group symmetry.
     restricted_open: ROHF or ROKS for open shells.
     unrestricted: UHF or UKS for closed shells, too.
+    generalised: GHF or GKS for all.
+    x2c: exact two-component relativity; for generalised objects with spin-orbit coupling.
     scanner: the frames of a path are steps of one PySCF scanner; the first is walked, not recorded.
     converge_on: converged runs go on to 1e-12 Eh, which shows what their energy lacked.
     without_scf: of guesses other than minao the energy is taken and no SCF run.
@@ -44,6 +46,8 @@ class Protocol:
     symmetry: bool = False
     restricted_open: bool = False
     unrestricted: bool = False
+    generalised: bool = False
+    x2c: bool = False
     scanner: bool = False
     converge_on: bool = False
     stability: bool = False
@@ -57,6 +61,8 @@ class Protocol:
             mol.symmetry = True
             mol.build(False, False)
         mf = self._bare(mol)
+        if self.x2c:
+            mf = mf.x2c()
         if self.density_fit:
             mf = mf.density_fit()
             self.build_tensor(mf.with_df)
@@ -95,8 +101,10 @@ class Protocol:
         unrestricted = self.unrestricted or mol.spin
         if self.xc.lower() == "hf":
             # Not scf.HF: its class for one electron has no cycles to count.
-            return (scf.ROHF if restricted_open else scf.UHF if unrestricted else scf.RHF)(mol)
-        mf = (dft.ROKS if restricted_open else dft.UKS if unrestricted else dft.RKS)(mol, xc=self.xc)
+            return (scf.GHF if self.generalised else scf.ROHF if restricted_open
+                    else scf.UHF if unrestricted else scf.RHF)(mol)
+        mf = (dft.GKS if self.generalised else dft.ROKS if restricted_open
+              else dft.UKS if unrestricted else dft.RKS)(mol, xc=self.xc)
         mf.grids.level = self.grid_level
         return mf
 
@@ -109,8 +117,8 @@ class Protocol:
 
     def check(self) -> None:
         """Raise ValueError for a functional or basis that PySCF does not know, and settings that exclude another."""
-        if self.restricted_open and self.unrestricted:
-            raise ValueError("restricted_open and unrestricted exclude each other; leave one of them out")
+        if self.restricted_open + self.unrestricted + self.generalised > 1:
+            raise ValueError("restricted_open, unrestricted and generalised exclude each other; leave in one of them")
         if self.smearing and self.stability:
             raise ValueError("PySCF's stability analysis wants whole occupations; leave out smearing or stability")
         try:

@@ -9,8 +9,8 @@ from pyscf_mlguess.journal import complete_lines
 
 # What rows of earlier versions lack, which ran with PySCF's defaults and measured less.
 _PROTOCOL = {"max_memory": 4000, "smearing": 0.0, "symmetry": False, "restricted_open": False,
-             "unrestricted": False, "scanner": False, "converge_on": False, "stability": False,
-             "without_scf": False}
+             "unrestricted": False, "generalised": False, "x2c": False, "scanner": False, "converge_on": False,
+             "stability": False, "without_scf": False}
 _MEASURED = dict.fromkeys(("resident_mb", "energy_estimate", "energy_lacking", "stable", "warnings", "dipole",
                            "initial_energy_error", "initial_dipole", "initial_dipole_error", "multiplicity"))
 

@@ -147,8 +147,8 @@ def level(protocol: dict, fitting: bool = True) -> str:
     parts = [f"{protocol['xc'].upper()}/{protocol['basis']}"]
     if fitting:
         parts.append("density fitting" if protocol["density_fit"] else "no density fitting")
-    parts += [name.replace("_", " ") for name in ("symmetry", "restricted_open", "unrestricted", "scanner")
-              if protocol[name]]
+    parts += [name.replace("_", " ") for name in ("symmetry", "restricted_open", "unrestricted", "generalised", "x2c",
+                                                 "scanner") if protocol[name]]
     if protocol["smearing"]:
         parts.append(f"smearing {protocol['smearing']:g} Eh")
     if protocol["conv_tol"] != _USUAL_TOLERANCE:

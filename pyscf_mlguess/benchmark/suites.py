@@ -2,8 +2,9 @@
 
 quick, standard (the tables of RESULTS.md), times, full; builds (what the two-level SCF is to reach), builds-large
 (the same where users wait longest), convergence (whether its stopping rule is right), one-build, energies (those of
-guesses, without an SCF), families (all models beside each other), states (whether it ends in the right state),
-difficult (whether it converges where DIIS does not), trust (whether two thousand structures end no worse than minao).
+guesses, without an SCF), families (all models beside each other), spinors (GHF and GKS, also with spin-orbit
+coupling), states (whether it ends in the right state), difficult (whether it converges where DIIS does not), trust
+(whether two thousand structures end no worse than minao).
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ _SEMILOCAL = ("minao", "minao+refine", "ml:linear-ace-3", "ml:density-matrix-2")
 _FAMILIES = (*_SEMILOCAL, "ml:exchange-1", "ml:exchange-2")
 # The learned guess refuses nearly all of these molecules.
 _SOLVERS = ("minao", *SOLVERS, "two-level:minao")
+_SPINORS = ("minao", "minao+refine", LEARNED, "ml+refine")
 _TRUSTED = ("minao", LEARNED, "two-level:minao")
 
 # Refined guesses come from the grid levels 0 and 1: where they are compared, the SCF's own grid is another one.
@@ -182,6 +184,10 @@ SUITES: dict[str, tuple[Part, ...]] = {
         # PySCF's analysis of larger ones takes longer than all SCFs together.
         Part("broken_symmetry", replace(_STATE, unrestricted=True), _STATES, atoms=6),
     ),
+    # Four times the work of real orbitals.
+    "spinors": tuple(Part(name, replace(_PBE, xc=xc, generalised=True, x2c=x2c), _SPINORS, atoms=atoms)
+                     for name, atoms in (("hard", 7), ("radicals", 9), ("qm9_size", 10))
+                     for xc, x2c in (("hf", False), ("pbe", False), ("hf", True))),
     "difficult": (
         *(Part(name, _STATE, _SOLVERS) for name in ("difficult", "atoms")),
         # PySCF's issues 1352 and 2553.
