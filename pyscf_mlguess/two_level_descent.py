@@ -1,8 +1,8 @@
 """The two-level SCF led by energies: where mixing fails, and from a saddle point to the minimum below it.
 
-Every real Fock build corrects the cheap energy, which is then minimised over rotations within a region of trust.  A
-build that is higher than the lowest so far shrinks the region, one that is lower widens it, so that the SCF goes down
-until it is at a minimum.
+Every real Fock build corrects the cheap energy, to first order and together with the builds nearby to second order; it is
+then minimised over rotations within a region of trust.  A build that is higher than the lowest so far shrinks the
+region, one that is lower widens it, so that the SCF goes down until it is at a minimum.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from pyscf.lib import logger
 
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.determinant import Determinant
-from pyscf_mlguess.cheap.minimisation import Minimum, Objective, minimise
+from pyscf_mlguess.cheap.minimisation import Minimum, Objective, Secant, minimise
+from pyscf_mlguess.cheap.problem import State
 from pyscf_mlguess.cheap.states import Found, in_doubt, search
 from pyscf_mlguess.stages import count
 
@@ -24,6 +25,8 @@ _BELOW_THRESHOLD = 0.1
 _SAME_ENERGY = 1e-8
 # By which the region shrinks after a build that is higher, widens after one that is lower; the size to give up at.
 _SHRINK, _WIDEN, _SMALLEST = 0.3, 2.0, 1e-5
+# Real points that tell how the correction changes: so many, no further away (norm of the change of the density matrix).
+_KNOWN, _NEAR = 4, 0.3
 # Density matrices this close (largest element) are the same.
 _SAME_DENSITY = 1e-6
 # Saddle points to be left in one run.
@@ -44,6 +47,8 @@ class Descent:
         self._radius, self._energy, self._gradient = np.inf, np.inf, np.inf
         self._best: Determinant | None = None
         self._fock: np.ndarray | None = None
+        # Real points met: their states and Fock matrices, and what these differ by from the cheap ones.
+        self._known: list[tuple[State, np.ndarray, np.ndarray]] = []
         self._objective: Objective | None = None
         self._handed: Minimum | None = None
         self._below: Minimum | None = None
@@ -92,20 +97,34 @@ class Descent:
 
     def _add(self, determinant, energy, fock):
         """Whether a real point is the lowest so far."""
+        delta = self._delta(determinant.state, fock)
+        self._known = [*self._known[1 - _KNOWN :], (determinant.state, fock, delta)]
         if self._best is not None and energy > self._energy + _SAME_ENERGY:
             self._radius = _SHRINK * min(self._radius, self._distance(determinant))
             if self._problem.refine_grid():
-                self._objective = self._corrected(self._best, self._fock)
+                self._known = [(state, fock, self._delta(state, fock)) for state, fock, _ in self._known]
+            # What the higher point tells corrects the cheap energy around the lowest one, too.
+            self._objective = self._corrected(self._best, self._fock)
             return False
         self._radius *= _WIDEN
         self._best, self._energy, self._fock = determinant, energy, fock
         self._gradient = float(np.linalg.norm(determinant.gradient(fock))) / 2
-        self._objective = self._corrected(determinant, fock)
+        self._objective = self._corrected(determinant, fock, delta)
         return True
 
-    def _corrected(self, determinant, fock):
-        state = determinant.state
-        return Objective(self._problem, fock - self._problem.fock(state), np.asarray(state.dm))
+    def _delta(self, state, fock):
+        return fock - self._problem.fock(state)
+
+    def _corrected(self, determinant, fock, delta=None):
+        problem, dm = self._problem, np.asarray(determinant.state.dm)
+        delta = self._delta(determinant.state, fock) if delta is None else delta
+        steps, changes = [], []
+        for state, _, other in self._known:
+            step = problem.orthonormal_density(np.asarray(state.dm) - dm)
+            if _SAME_DENSITY < np.linalg.norm(step) < _NEAR:
+                steps.append(step)
+                changes.append(problem.orthonormal(other - delta))
+        return Objective(problem, delta, dm, Secant(np.array(steps), np.array(changes)) if steps else None)
 
     def _distance(self, determinant):
         change = np.asarray(determinant.state.dm) - np.asarray(self._best.state.dm)

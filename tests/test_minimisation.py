@@ -5,7 +5,7 @@ import pytest
 from pyscf import dft, gto, scf
 
 from pyscf_mlguess.cheap.determinant import Determinant
-from pyscf_mlguess.cheap.minimisation import Objective, minimise
+from pyscf_mlguess.cheap.minimisation import Objective, Secant, minimise
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.stability import downhill, lowest_curvature
 
@@ -42,6 +42,36 @@ def test_gradient_is_the_slope_of_the_energy_and_twice_that_of_pyscf(name):
     assert (energies[0] - energies[1]) / 2e-4 == pytest.approx(gradient @ direction, rel=1e-4)
     assert np.linalg.norm(gradient) / 2 == pytest.approx(problem.gradient(objective(determinant.state)[1],
                                                                           determinant.state), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_corrected_energy_is_that_of_the_real_points(name):
+    """Around one point, with what two others nearby say: its slope is the Fock matrix, at the others the real one."""
+    mf, problem, determinant = begun(name)
+    rng = np.random.default_rng(1)
+    others = [determinant.rotated(0.01 * rng.normal(size=len(determinant.gradient(problem.fock(determinant.state)))))
+              for _ in range(2)]
+    dms = [np.asarray(each.state.dm) for each in (determinant, *others)]
+    # A quadratic energy, tr D M D, stands for what the cheap problem lacks.
+    size = problem.scf.basis.shape[1]
+    matrix = 1e-2 * rng.normal(size=(size, size))
+    matrix += matrix.T
+
+    def lacking(dm):
+        d = problem.orthonormal_density(dm).reshape(-1, size, size)
+        return (matrix @ d + d @ matrix).ravel()
+
+    deltas = [lacking(dm) for dm in dms]
+    secant = Secant(np.array([problem.orthonormal_density(dm - dms[0]) for dm in dms[1:]]),
+                    np.array([delta - deltas[0] for delta in deltas[1:]]))
+    objective = Objective(problem, problem.from_orthonormal(deltas[0], dms[0].shape), dms[0], secant)
+    for dm, delta, each in zip(dms, deltas, (determinant, *others)):
+        missing = objective(each.state)[1] - problem.fock(each.state)
+        assert problem.orthonormal(missing) == pytest.approx(delta, abs=1e-8)
+    gradient = others[0].gradient(objective(others[0].state)[1])
+    direction = rng.normal(size=len(gradient))
+    energies = [objective(others[0].rotated(step * direction).state)[0] for step in (1e-4, -1e-4)]
+    assert (energies[0] - energies[1]) / 2e-4 == pytest.approx(gradient @ direction, rel=1e-4)
 
 
 @pytest.mark.parametrize("name", CASES)

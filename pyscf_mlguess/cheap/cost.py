@@ -25,7 +25,7 @@ import numpy as np
 from pyscf.dft import gen_grid
 from pyscf.scf import hf
 
-from pyscf_mlguess.cheap.problem import cheap_auxiliary_mole
+from pyscf_mlguess.cheap.problem import cheap_auxiliary_mole, coarse_level
 from pyscf_mlguess.density_fitting.fitting import shareable
 from pyscf_mlguess.density_fitting.tensor import STORAGES, Storage
 from pyscf_mlguess.level import LevelOfTheory
@@ -49,8 +49,6 @@ _FIXED_ITERATION, _FIXED_SETUP, _FIXED_FUNCTIONAL = 7e-3, 0.03, 0.02
 _REACH = 400
 # PySCF prunes its grids to about this share of the full product of radial and angular points.
 _PRUNED = 0.65
-# PySCF's level where the cheap problem begins.
-_COARSE_LEVEL = 0
 
 
 @dataclass(frozen=True)
@@ -105,7 +103,7 @@ def costs(mf: hf.SCF) -> Costs:
     if on_grid:
         spins, reach = 1 if isinstance(mf, hf.RHF) else 2, nao * min(nao, _REACH)
         build += spins * _points(mf, mf.grids.level) * reach * _POINT + _FIXED_FUNCTIONAL
-        iteration += spins * _points(mf, _COARSE_LEVEL) * reach * _COARSE_POINT
+        iteration += spins * _points(mf, coarse_level(mf)) * reach * _COARSE_POINT
     build += nao**3 * _DIAGONALISATION
     iteration += nao**3 * _MIXING + _FIXED_ITERATION
     return Costs(build, iteration, setup + _FIXED_SETUP,

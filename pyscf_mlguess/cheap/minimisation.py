@@ -16,29 +16,61 @@ from pyscf_mlguess.cheap.problem import CheapProblem, State
 _HISTORY = 12
 # Curvatures (Eh) are taken for at least this much; the first steps' length (radians), and the longest.
 _LEAST_CURVATURE, _RADIUS, _LONGEST, _SHORTEST = 0.1, 0.3, 1.0, 1e-6
+# Changes of the density matrix are linearly dependent below this share of the largest.
+_INDEPENDENT = 1e-3
 # Energies (Eh) this close are the same: rounding in double precision.
 _SAME_ENERGY = 1e-9
 
 
+class Secant:
+    """The symmetric matrix A of least norm with A s = y: how one thing changes (y) when another does (s).
+
+    Powell's, for several pairs at once (R. B. Schnabel, Quasi-Newton methods using multiple secant equations,
+    University of Colorado, CU-CS-247-83 (1983)): with S+ the pseudo-inverse of the steps, A = Y S+ + (Y S+)^T
+    - S+^T S^T Y S+.
+
+    steps, changes: (pairs, n) of a density matrix, and of a Fock matrix, in an orthonormal basis, flat.
+    """
+
+    def __init__(self, steps: np.ndarray, changes: np.ndarray):
+        self._changes = changes
+        self._inverse = np.linalg.pinv(steps.T, rcond=_INDEPENDENT)
+        # That of a real energy is symmetric.
+        product = steps @ changes.T
+        self._product = (product + product.T) / 2
+
+    def __call__(self, step: np.ndarray) -> np.ndarray:
+        weights = self._inverse @ step
+        return self._changes.T @ weights + self._inverse.T @ (self._changes @ step - self._product @ weights)
+
+
 @dataclass
 class Objective:
-    """The cheap energy, corrected to first order around one density matrix: E_cheap(D) + tr delta (D - D_0).
+    """The cheap energy, corrected around a density matrix D_0: E_cheap(D) + tr d (delta + A d / 2), d = D - D_0.
 
     delta: F_real - F_cheap at D_0, shape of the density matrix; 0 without.
+    secant: A, how delta changes with the density matrix, as far as it is known.
     """
 
     problem: CheapProblem
     delta: np.ndarray | float = 0.0
     origin: np.ndarray | float = 0.0
+    secant: Secant | None = None
     evaluations: int = 0
 
     def __call__(self, state: State) -> tuple[float, np.ndarray]:
         """Energy (Eh, up to a constant) and Fock matrix of every spin."""
         self.evaluations += 1
         energy, fock = self.problem.energy_and_fock(state)
-        if np.ndim(self.delta):
-            energy += np.vdot(self.delta, np.asarray(state.dm) - self.origin)
-        return float(energy), fock + self.delta
+        if not np.ndim(self.delta):
+            return float(energy), fock
+        step = np.asarray(state.dm) - self.origin
+        energy, fock = energy + np.vdot(self.delta, step), fock + self.delta
+        if self.secant is not None:
+            step = self.problem.orthonormal_density(step)
+            change = self.secant(step)
+            energy, fock = energy + change @ step / 2, fock + self.problem.from_orthonormal(change, fock.shape)
+        return float(energy), fock
 
 
 @dataclass

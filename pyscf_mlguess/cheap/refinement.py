@@ -19,7 +19,6 @@ from pyscf_mlguess.stages import count, stage
 MAX_ITERATIONS = 20
 # The coarse grid's own error is left at this gradient (Eh); there the finer grid's correction is taken.
 _COARSE_TOLERANCE = 1e-2
-_FINER_GRID_LEVEL = 1
 _TOLERANCE = 1e-3
 # Without exchange and correlation on a grid, density fitting is the only error, and the solution worth more.
 _TOLERANCE_WITHOUT_GRID = 1e-4
@@ -95,7 +94,7 @@ def _refined(anderson, dm):
     if problem.semilocal:
         anderson.solve(_COARSE_TOLERANCE, MAX_ITERATIONS)
         state = anderson.best().state
-        anderson.correction.add(state, problem.grid_correction(state, _FINER_GRID_LEVEL))
+        anderson.correction.add(state, problem.grid_correction(state, problem.grid_level + 1))
     anderson.solve(_TOLERANCE, MAX_ITERATIONS)
     if not problem.semilocal:
         problem.precise = True
