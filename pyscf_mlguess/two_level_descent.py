@@ -1,8 +1,8 @@
 """The two-level SCF led by energies: where mixing fails, and from a saddle point to the minimum below it.
 
-Every real Fock build corrects the cheap energy, to first order and together with the builds nearby to second order; it is
-then minimised over rotations within a region of trust.  A build that is higher than the lowest so far shrinks the
-region, one that is lower widens it, so that the SCF goes down until it is at a minimum.
+Every real Fock build corrects the cheap energy, to first order, and with the builds nearby to second order; it is then
+minimised over rotations within a region of trust.  A build that is higher than the lowest so far shrinks the region,
+one that is lower widens it, so that the SCF goes down until it is at a minimum.
 """
 
 from __future__ import annotations
