@@ -101,8 +101,7 @@ class Descent:
         self._known = [*self._known[1 - _KNOWN :], (determinant.state, fock, delta)]
         if self._best is not None and energy > self._energy + _SAME_ENERGY:
             self._radius = _SHRINK * min(self._radius, self._distance(determinant))
-            if self._problem.refine_grid():
-                self._known = [(state, fock, self._delta(state, fock)) for state, fock, _ in self._known]
+            self._refine_grid()
             # What the higher point tells corrects the cheap energy around the lowest one, too.
             self._objective = self._corrected(self._best, self._fock)
             return False
@@ -111,6 +110,11 @@ class Descent:
         self._gradient = float(np.linalg.norm(determinant.gradient(fock))) / 2
         self._objective = self._corrected(determinant, fock, delta)
         return True
+
+    def _refine_grid(self):
+        if refined := self._problem.refine_grid():
+            self._known = [(state, fock, self._delta(state, fock)) for state, fock, _ in self._known]
+        return refined
 
     def _delta(self, state, fock):
         return fock - self._problem.fock(state)
@@ -158,7 +162,7 @@ class Descent:
         self._problem.precise = True
         found = search(self._corrected(determinant, fock), determinant)
         # A coarse grid alone may make a saddle point of an open shell that turns freely.
-        if found.descents and self._problem.refine_grid():
+        if found.descents and self._refine_grid():
             found = search(self._corrected(determinant, fock), determinant)
         return found
 
