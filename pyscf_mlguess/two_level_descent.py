@@ -97,18 +97,18 @@ class Descent:
 
     def _add(self, determinant, energy, fock):
         """Whether a real point is the lowest so far."""
-        delta = self._delta(determinant.state, fock)
-        self._known = [*self._known[1 - _KNOWN :], (determinant.state, fock, delta)]
+        corrected = self._corrected(determinant, fock)
+        self._known = [*self._known[1 - _KNOWN :], (determinant.state, fock, corrected.delta)]
         if self._best is not None and energy > self._energy + _SAME_ENERGY:
             self._radius = _SHRINK * min(self._radius, self._distance(determinant))
             self._refine_grid()
             # What the higher point tells corrects the cheap energy around the lowest one, too.
-            self._objective = self._corrected(self._best, self._fock)
+            self._objective = self._with_curvature(self._corrected(self._best, self._fock))
             return False
         self._radius *= _WIDEN
         self._best, self._energy, self._fock = determinant, energy, fock
         self._gradient = float(np.linalg.norm(determinant.gradient(fock))) / 2
-        self._objective = self._corrected(determinant, fock, delta)
+        self._objective = self._with_curvature(corrected)
         return True
 
     def _refine_grid(self):
@@ -119,16 +119,22 @@ class Descent:
     def _delta(self, state, fock):
         return fock - self._problem.fock(state)
 
-    def _corrected(self, determinant, fock, delta=None):
-        problem, dm = self._problem, np.asarray(determinant.state.dm)
-        delta = self._delta(determinant.state, fock) if delta is None else delta
-        steps, changes = [], []
-        for state, _, other in self._known:
-            step = problem.orthonormal_density(np.asarray(state.dm) - dm)
+    def _corrected(self, determinant, fock):
+        """To first order: what is known of the curvature might make a saddle point of a minimum."""
+        state = determinant.state
+        return Objective(self._problem, self._delta(state, fock), np.asarray(state.dm))
+
+    def _with_curvature(self, objective):
+        """To second order where other builds are near."""
+        problem, steps, changes = self._problem, [], []
+        for state, _, delta in self._known:
+            step = problem.orthonormal_density(np.asarray(state.dm) - objective.origin)
             if _SAME_DENSITY < np.linalg.norm(step) < _NEAR:
                 steps.append(step)
-                changes.append(problem.orthonormal(other - delta))
-        return Objective(problem, delta, dm, Secant(np.array(steps), np.array(changes)) if steps else None)
+                changes.append(problem.orthonormal(delta - objective.delta))
+        if steps:
+            objective.secant = Secant(np.array(steps), np.array(changes))
+        return objective
 
     def _distance(self, determinant):
         change = np.asarray(determinant.state.dm) - np.asarray(self._best.state.dm)
