@@ -39,10 +39,16 @@ stretched.kernel()
 spin_square, _ = stretched.spin_square()
 print(f"stretched H2     {stretched.cycles:3d} cycles   E = {stretched.e_tot:.9f} Eh, <S^2> = {spin_square:.2f}")
 
-# Generalised Hartree-Fock is not served yet: minao takes over and says so.
-ghf = scf.GHF(gto.M(atom=water, basis="def2-svp", verbose=0))
+# Generalised Hartree-Fock, with spin-orbit coupling: the guess of real orbitals, in spinors.
+ghf = scf.GHF(gto.M(atom=water, basis="def2-svp", verbose=0)).x2c()
 ghf.init_guess = "ml"
+ghf.kernel()
+print(f"water, GHF       {ghf.cycles:3d} cycles   E = {ghf.e_tot:.9f} Eh")
+
+# A transition metal that the model does not know is refused: minao takes over and says so.
+hydride = scf.RHF(gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", verbose=0))
+hydride.init_guess = "ml"
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", pyscf_mlguess.GuessRefused)
-    ghf.kernel()
-print("GHF:", next(str(w.message) for w in caught if w.category is pyscf_mlguess.GuessRefused))
+    hydride.kernel()
+print("CuH:", next(str(w.message) for w in caught if w.category is pyscf_mlguess.GuessRefused))
