@@ -240,6 +240,15 @@ def test_protocols_make_the_objects_they_say(settings, expected):
     assert Protocol(basis="sto-3g", max_memory=1).mean_field(mol).with_df._cderi is None
 
 
+@pytest.mark.parametrize("x2c", [False, True])
+def test_spinors_are_measured_but_for_the_estimate_of_their_energy(tmp_path, x2c):
+    protocol = Protocol(xc="hf", basis="sto-3g", generalised=True, x2c=x2c)
+    run_all([OH], ["minao", "ml"], tmp_path / "bench.jsonl", protocol)
+    for row in read_rows(tmp_path / "bench.jsonl"):
+        assert row["converged"] and row["error"] is None and row["initial_energy_error"] is None
+        assert row["initial_gradient"] > 0 and len(row["dipole"]) == 3
+
+
 def test_previous_needs_a_path(tmp_path):
     with pytest.raises(ValueError, match="needs frames of a path, and small has none"):
         run_all([H2], ["minao", "previous"], tmp_path / "bench.jsonl")

@@ -94,6 +94,8 @@ OPEN_SHELL = {
     "ROKS": lambda mol: dft.ROKS(mol).set(xc="lda"),
     "UHF newton": lambda mol: scf.UHF(mol).newton(),
 }
+
+
 def with_own(name, mf, value):
     setattr(mf, name, lambda *_: value)
     return mf

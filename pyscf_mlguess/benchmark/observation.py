@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from pyscf.scf import hf, uhf
 
 from pyscf_mlguess.guess_energy import EnergyEstimate, estimate
+from pyscf_mlguess.refusal import Refusal
 
 _CLEAR_REFS, _STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _RESET_PEAK = "5"  # proc(5)
@@ -58,11 +58,12 @@ class Observation:
 
     def initial_estimate(self, mf) -> EnergyEstimate | None:
         """What ``pyscf_mlguess.energy`` says of the guess; None if it does not serve, or nothing finite is known."""
-        if self._dm is None or not np.isfinite(self._vhf).all():
+        if self._dm is None or getattr(mf, "sigma", None) or not np.isfinite(self._vhf).all():
             return None
-        if getattr(mf, "sigma", None) or not isinstance(mf, (hf.RHF, uhf.UHF)):
+        try:
+            return estimate(mf, self._dm, self._h1e, self._vhf, self.initial_energy)
+        except Refusal:  # spinors
             return None
-        return estimate(mf, self._dm, self._h1e, self._vhf, self.initial_energy)
 
     def see_guess(self, dm, h1e, vhf, energy) -> None:
         """Keep the guess and its Fock matrix; what follows from them is computed when the clock no longer runs."""
