@@ -20,10 +20,14 @@ from pyscf_mlguess.routes import free_atoms
 from pyscf_mlguess.routes.projection import electrons_by_orbital, reference_molecule
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.matrices import (
+    DENSITIES,
+    HARDNESS,
     OMEGAS,
+    OPERATORS,
     PLAIN_SHARE,
     BlockProblem,
     MatrixMetric,
+    coulomb_of_charges,
     matrices_of,
     matrices_path,
     prepare_matrices,
@@ -98,7 +102,7 @@ def test_indices_say_where_irreps_stand(layout):
 
 def metric_of(layout, matrices, of_density):
     return MatrixMetric.of(layout[0].assembly(0, layout[1][0]), matrices["orbitals"], matrices["energies"], 5,
-                           of_density)
+                           coulomb_of_charges(layout[1][0]) if of_density else None)
 
 
 @pytest.mark.parametrize("of_density, power", [(False, -1), (True, 1)])
@@ -112,6 +116,9 @@ def test_the_metric_is_symmetric_positive_and_the_explicit_sum(of_density, power
     between = orbitals[:, :5].T @ error @ orbitals[:, 5:]
     gaps = energies[None, 5:] - energies[:5, None]
     expected = np.sum(between**2 * gaps**power) + 0.3 * np.sum(error**2)
+    if of_density:
+        potential = np.diag(coulomb_of_charges(mols[0]) @ error.diagonal())
+        expected += 4 * np.sum((orbitals[:, :5].T @ potential @ orbitals[:, 5:]) ** 2 / gaps)
     vector = irreps_of(layout, mols[0], error)
     assert vector @ dense @ vector == pytest.approx(expected, rel=1e-4)
 
@@ -141,10 +148,20 @@ def test_the_metric_predicts_the_second_order_energy(of_density, factor, layout,
     exact, dm = band_energy(fock, fock)
     wrong = 1e-3 * random_symmetric(mol.nao)
     energy, wrong_dm = band_energy(fock, fock + wrong)
-    metric = MatrixMetric.of(layout.assembly(0, mol), matrices["orbitals"], matrices["energies"], 5, of_density)
+    nothing = np.zeros((mol.nao, mol.nao)) if of_density else None
+    metric = MatrixMetric.of(layout.assembly(0, mol), matrices["orbitals"], matrices["energies"], 5, nothing)
     vector = irreps_of(layout, mol, wrong_dm - dm if of_density else wrong)
     assert energy > exact
     assert energy - exact == pytest.approx(factor * (vector @ (metric @ vector)), rel=0.02)
+
+
+def test_charges_are_repelled_as_their_distance_says(layout):
+    mol = layout[1][0]
+    coulomb, (_, _, _, oxygen) = coulomb_of_charges(mol), mol.aoslice_by_atom()[0]
+    assert coulomb == pytest.approx(coulomb.T) and np.linalg.eigvalsh(coulomb).min() > -1e-10
+    assert coulomb[:oxygen, :oxygen] == pytest.approx(HARDNESS) and len(np.unique(coulomb.round(9))) > 2
+    far = mol.set_geom_(mol.atom_coords() * [[1], [1000], [-1000]], unit="Bohr", inplace=False)
+    assert coulomb_of_charges(far)[0, -1] == pytest.approx(1 / np.linalg.norm(far.atom_coords()[2]), rel=1e-4)
 
 
 class Banded:
@@ -180,7 +197,7 @@ def test_the_solver_finds_weights_through_the_metric(layout, matrices):
     features = {key: rng.normal(size=(index.shape[1], 2)).astype(np.float32) for key, index in indices.items()}
     design = Design(features, indices, layout.offsets[:2])
     true = {key: rng.normal(size=(index.shape[2], 2)) for key, index in indices.items()}
-    metric = MatrixMetric.of(layout.assembly(0, mol), matrices["orbitals"], matrices["energies"], 5, False)
+    metric = MatrixMetric.of(layout.assembly(0, mol), matrices["orbitals"], matrices["energies"], 5)
     target = design.predict(true)
     problem = BlockProblem(design, target, [metric.scaled(target)])
     assert problem.losses({}) == pytest.approx([1], rel=1e-3)
@@ -298,14 +315,14 @@ def test_long_range_exchange_is_that_of_pyscf(water, matrices):
 
 def test_matrices_resume_and_leave_nothing_half_written(tmp_path):
     chosen = [label_of(name) for name in ("O-0.0", "O-0.06")]
-    prepare_matrices(chosen, tmp_path, jobs=1, progress=False)
-    kept, lost = (matrices_path(tmp_path, label) for label in chosen)
+    prepare_matrices(chosen, tmp_path, {"density", "energies"}, jobs=1, progress=False)
+    kept, lost = (matrices_path(tmp_path, label, DENSITIES) for label in chosen)
     assert set(tmp_path.iterdir()) == {kept, lost}
     before = kept.stat().st_mtime_ns
     lost.unlink()
     # A kill in the middle of writing leaves a file of another name.
     lost.with_suffix(".4711").write_bytes(b"half")
-    prepare_matrices(chosen, tmp_path, jobs=1, progress=False)
+    prepare_matrices(chosen, tmp_path, {"density", "energies"}, jobs=1, progress=False)
     assert kept.stat().st_mtime_ns == before
     found, expected = read_matrices(tmp_path, chosen[1], ("density", "energies")), matrices_of(chosen[1])
     assert set(found) == {"density", "energies"} and found["density"].dtype == np.float32
@@ -315,5 +332,10 @@ def test_matrices_resume_and_leave_nothing_half_written(tmp_path):
         with pytest.raises(ValueError, match=f"{lost.name}: damaged matrices .*; delete it"):
             read_matrices(tmp_path, chosen[1], ("density",))
     np.savez(lost, density=np.eye(2))
-    with pytest.raises(ValueError, match="fock.*; delete it and start again"):
-        read_matrices(tmp_path, chosen[1], ("density", "fock"))
+    with pytest.raises(ValueError, match="energies.*; delete it and start again"):
+        read_matrices(tmp_path, chosen[1], ("density", "energies"))
+    prepare_matrices(chosen, tmp_path, {"fock"}, jobs=1, progress=False)
+    both = read_matrices(tmp_path, chosen[0], ("fock", "density"))
+    assert both.keys() == {"fock", "density"} and set(tmp_path.iterdir()) == {
+        lost.with_suffix(".4711"), *(matrices_path(tmp_path, label, part)
+                                     for label in chosen for part in (DENSITIES, OPERATORS))}

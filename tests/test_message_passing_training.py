@@ -10,17 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import assert_clear_error, mlguess
-from small_pair_blocks import label_file, matrices
+from small_pair_blocks import label_file, label_of, matrices
 from small_pair_blocks import trained as pair_blocks
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("e3nn")
 
-from small_message_passing import EPOCHS, small, trained  # noqa: E402
+from small_message_passing import EPOCHS, SETTINGS, small, trained  # noqa: E402
 
+from pyscf_mlguess.block_irreps import BlockBasis  # noqa: E402
+from pyscf_mlguess.blocks import Sites  # noqa: E402
 from pyscf_mlguess.models import load_model  # noqa: E402
-from pyscf_mlguess.models.message_passing import loop, training  # noqa: E402
+from pyscf_mlguess.models.message_passing import design, loop, training  # noqa: E402
+from pyscf_mlguess.models.message_passing.model import channels_of  # noqa: E402
+from pyscf_mlguess.models.message_passing.network import build  # noqa: E402
+from pyscf_mlguess.models.pair_blocks.design import Layout  # noqa: E402
 from pyscf_mlguess.molecules.training_data import DATA  # noqa: E402
+from pyscf_mlguess.training import matrix_labels  # noqa: E402
 
 
 def train(output, target="fock matrix", linear=None, epochs=2, **options):
@@ -106,16 +112,58 @@ def test_two_processes_find_the_same_as_one(tmp_path):
             assert float(other[column]) == pytest.approx(float(row[column]), rel=1e-3), column
 
 
-def test_the_gradient_of_losses_is_right(tmp_path):
-    class Plain:
-        targets = {"base": np.array([1.0, 2.0])}
+AXES = ["base", "exact_exchange"]
 
-        def loss(self, axis, vector):
-            error = vector - self.targets[axis]
-            return float(error @ error), 2 * error
 
-    vector = torch.tensor([0.3, -0.2, 0.5, 0.7], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda v: loop._Losses.apply(v, [Plain(), Plain()], "base"), vector)
+def samples_of(target, *names):
+    """Labels, samples and the layout of their vectors."""
+    labels = [label_of(name) for name in names]
+    elements = sorted({int(z) for label in labels for z in label.numbers})
+    sites = [Sites.of(matrix_labels.structure_of(label), SETTINGS.reach) for label in labels]
+    return (labels, design.matrix_samples(labels, elements, SETTINGS, target, AXES, matrices(), None, progress=False),
+            Layout(BlockBasis.of(elements, "def2-svp"), sites))
+
+
+@pytest.mark.parametrize("target", ["density matrix", "fock matrix"])
+def test_losses_are_those_of_least_squares(target):
+    labels, samples, layout = samples_of(target, "NC=O-0.06", "O-0.0")
+    random = np.random.default_rng(0)
+    for k, axis in enumerate(AXES):
+        wanted, metrics = matrix_labels.targets_and_metrics(labels, layout, matrices(), SETTINGS.reach,
+                                                            *matrix_labels.AXES[target][axis],
+                                                            target == "density matrix")
+        for sample, metric, start, stop in zip(samples, metrics, layout.offsets, layout.offsets[1:]):
+            metric.scaled(wanted[start:stop])
+            vectors = random.normal(size=sample.targets.shape).astype(np.float32)
+            error = vectors[k] - wanted[start:stop]
+            loss = sample.losses(torch.from_numpy(vectors))[k]
+            assert loss == pytest.approx(float(error @ (metric @ error)), rel=1e-4)
+            assert sample.losses(torch.zeros_like(sample.targets))[k] == pytest.approx(1.0, rel=1e-4)
+
+
+def test_molecules_side_by_side_do_not_see_each_other():
+    labels, samples, _ = samples_of("density matrix", "NC=O-0.06", "O-0.0", "NC=O-0.12", "C#N-0.06")
+    elements = sorted({int(z) for label in labels for z in label.numbers})
+    card = {"block_elements": elements, "basis": "def2-svp", "target": "density matrix"}
+    network = build(SETTINGS, elements, channels_of(card), AXES)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)) / 4)
+    together = loop.losses_of(network, samples)
+    for axis in AXES:
+        alone = torch.cat([loop.losses_of(network, [sample])[axis] for sample in samples])
+        assert torch.allclose(together[axis], alone, rtol=1e-4) and len(set(alone.tolist())) == 4
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_learns_the_same(tmp_path, monkeypatch):
+    gpu = train(tmp_path / "gpu.safetensors", epochs=3)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    processor = train(tmp_path / "cpu.safetensors", epochs=3)
+    one, two = (list(csv.DictReader(path.with_suffix(".csv").open())) for path in (gpu, processor))
+    for row, other in zip(one, two, strict=True):
+        for column in row.keys() - {"seconds"}:
+            assert float(other[column]) == pytest.approx(float(row[column]), rel=1e-2), column
 
 
 def test_what_cannot_be_learned_is_named(tmp_path):

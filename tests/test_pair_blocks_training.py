@@ -15,7 +15,7 @@ from pyscf_mlguess.molecules.label_files import write_labels
 from pyscf_mlguess.predictions import DensityBlocks
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training import matrix_labels
-from pyscf_mlguess.training.matrices import matrices_path
+from pyscf_mlguess.training.matrices import DENSITIES, matrices_path
 
 
 def train(path, folder, target="density matrix", cache=None, **options):
@@ -58,7 +58,7 @@ def test_labels_that_are_too_few_are_told(tmp_path, monkeypatch, caplog):
 def test_damaged_matrices_are_named(tmp_path):
     cache = tmp_path / "matrices"
     shutil.copytree(matrices(), cache)
-    damaged = matrices_path(cache, label_of("O-0.0"))
+    damaged = matrices_path(cache, label_of("O-0.0"), DENSITIES)
     damaged.write_bytes(damaged.read_bytes()[:-1000])
     with few_are_enough(), pytest.raises(ValueError, match=f"{damaged.name}: damaged matrices"):
         train(label_file(), tmp_path, cache=cache, size="tiny")

@@ -31,13 +31,15 @@ def train(
     target: Annotated[str, typer.Option(
         help="Of pair-blocks and message-passing: density-matrix, fock-matrix or exchange, which want labels with "
              "orbitals; of message-passing also density.")] = "exchange",
-    size: Annotated[str, typer.Option(help="Of the representation: small, medium or full.")] = "full",
+    size: Annotated[str, typer.Option(
+        help="Of the representation: small, medium or full; of message-passing also large.")] = "full",
     molecules: Annotated[Optional[int], typer.Option(
         min=4, help="Train on so many molecules only; for learning curves.")] = None,
     linear: Annotated[Optional[str], typer.Option(
         help="Of message-passing: name or path of a linear model of the same target whose error is learned. "
              "Default: the network is alone.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Of message-passing: at most so many.")] = 100,
+    batch: Annotated[int, typer.Option(min=1, help="Of message-passing: molecules a step; a GPU wants 32.")] = 4,
     seed: Annotated[int, typer.Option(min=0, help="Of message-passing.")] = 0,
 ) -> None:
     """Train a model: some 10 GB of memory and two hours of two cores for the shipped linear density."""
@@ -59,7 +61,7 @@ def train(
             raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
         choice = {"target": target.replace("-", " ")} if family != "linear-density" else {}
         if family == "message-passing":
-            choice |= {"linear": linear, "epochs": epochs, "seed": seed}
+            choice |= {"linear": linear, "epochs": epochs, "batch": batch, "seed": seed}
         path = run(labels or repository_labels(), output, cache, jobs=jobs, size=size, molecules=molecules, **choice)
     typer.echo(f"wrote {path}")
 

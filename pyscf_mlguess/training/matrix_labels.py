@@ -17,7 +17,7 @@ from pyscf_mlguess.molecules.label import Label, merge, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.split import split_of, subset
 from pyscf_mlguess.structure import Structure
-from pyscf_mlguess.training.matrices import HARTREE_FOCK, OMEGAS, MatrixMetric, read_matrices
+from pyscf_mlguess.training.matrices import HARTREE_FOCK, OMEGAS, MatrixMetric, coulomb_of_charges, read_matrices
 from pyscf_mlguess.training.targets import BASE
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ AXES = {
     EXCHANGE: {"base": ("exchange", ""), "exact_exchange": ("exchange_hf", "exchange")}
     | {f"long_range_{omega}": (f"long_range_{omega}", "") for omega in OMEGAS},
 }
+# What is read of every label besides: the metric's.
+METRIC = ("orbitals", "energies")
 # The model whose density goes with the target "exchange".
 DENSITY_MODEL = "linear-ace-3"
 # Elements of fewer atoms than this in training are not learned, nor are pairs that are fewer.
@@ -75,6 +77,11 @@ def of_learned_elements(training: list[Label], validation: list[Label],
     return training, validation, elements
 
 
+def matrices_for(target: str) -> set[str]:
+    """Names of the matrices that a target wants."""
+    return {name for axis in AXES[target].values() for name in axis if name} | set(METRIC)
+
+
 def structure_of(label: Label) -> Structure:
     """Atoms and charge."""
     return Structure.from_mol(molecule_of(label).mol(BASE.basis))
@@ -89,13 +96,13 @@ def targets_and_metrics(labels: list[Label], layout, cache: str | Path, reach: f
     targets, metrics = [], []
     for index, label in enumerate(labels):
         mol = molecule_of(label).mol(layout.basis.name)
-        found = read_matrices(cache, label, {matrix, other, "orbitals", "energies"} - {""})
+        found = read_matrices(cache, label, {matrix, other, *METRIC} - {""})
         wanted = found[matrix] - (found[other] if other else 0.0)
         # In single precision, the halves of a symmetric matrix differ.
         blocks = Blocks.split((wanted + wanted.T) / 2, mol, reach)
         targets.append(layout.flatten(layout.basis.couple(blocks)).astype(np.float32))
         metrics.append(MatrixMetric.of(layout.assembly(index, mol), found["orbitals"], found["energies"],
-                                       mol.nelectron // 2, of_density))
+                                       mol.nelectron // 2, coulomb_of_charges(mol) if of_density else None))
     return np.concatenate(targets), metrics
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 from pyscf_mlguess.block_irreps import BlockBasis, BlockIrreps
@@ -13,11 +14,13 @@ from pyscf_mlguess.blocks import Sites
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.matrix_model import DENSITY_MATRIX
 from pyscf_mlguess.models.message_passing.graph import Elements, Graph
+from pyscf_mlguess.models.message_passing.metrics import BlockMetric, DensityMetric, Metric
 from pyscf_mlguess.models.message_passing.network import LMAX, NetworkSettings
 from pyscf_mlguess.models.pair_blocks.design import Layout
 from pyscf_mlguess.molecules.label import Label
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.training.dataset import structures_of
+from pyscf_mlguess.training.matrices import MatrixMetric
 from pyscf_mlguess.training.matrix_labels import AXES, structure_of, targets_and_metrics
 from pyscf_mlguess.training.targets import BASE, Target, base_auxiliary_mole
 
@@ -33,19 +36,22 @@ DENSITY_LEVELS = {"base": LevelOfTheory(), "exact_exchange": LevelOfTheory(1.0, 
 class Sample:
     """One molecule.
 
-    targets: {axis: (n,)} float32 in the order of ``Graph.vector``, what the linear model leaves; of some axes there may
-    be none.  metrics: {axis: (n, n)}, or what stands for it in a product.
+    axes: those that it has.  targets: (axes, n) float32 in the order of ``Graph.vectors``, what the linear model
+    leaves.
     """
 
     graph: Graph
-    targets: dict[str, np.ndarray] = field(default_factory=dict)
-    metrics: dict[str, object] = field(default_factory=dict)
+    axes: tuple[str, ...]
+    targets: torch.Tensor
+    metric: Metric
 
-    def loss(self, axis: str, vector: np.ndarray) -> tuple[float, np.ndarray]:
-        """d^T Q d of an error of a prediction, and its gradient."""
-        error = vector - self.targets[axis]
-        image = self.metrics[axis] @ error
-        return float(error @ image), 2 * image
+    def losses(self, vectors: torch.Tensor) -> torch.Tensor:
+        """d^T Q d of the errors of a prediction, (axes, n), of each axis."""
+        return self.metric.losses(vectors - self.targets)
+
+    def to(self, device: torch.device) -> "Sample":
+        """With targets and metric on a device; graphs are joined where the processor is."""
+        return Sample(self.graph, self.axes, self.targets.to(device), self.metric.to(device))
 
 
 def matrix_samples(labels: list[Label], elements: list[int], settings: NetworkSettings, target: str, axes: list[str],
@@ -56,22 +62,26 @@ def matrix_samples(labels: list[Label], elements: list[int], settings: NetworkSe
     """
     basis, structures = BlockBasis.of(elements, BASE.basis), list(map(structure_of, labels))
     layout = Layout(basis, [Sites.of(structure, settings.reach) for structure in structures])
-    samples = [Sample(Graph.of(structure, sites, elements, settings.cutoff))
-               for structure, sites in zip(structures, layout.sites)]
+    targets: list[list[np.ndarray]] = [[] for _ in labels]
+    metrics: list[list[MatrixMetric]] = [[] for _ in labels]
     for axis in axes:
-        vector, metrics = targets_and_metrics(labels, layout, cache, settings.reach, *AXES[target][axis],
-                                              target == DENSITY_MATRIX)
-        for k, (sample, metric) in enumerate(zip(samples, metrics)):
-            sample.targets[axis], sample.metrics[axis] = vector[layout.offsets[k] : layout.offsets[k + 1]], metric
-            metric.assembly = sample.metrics[axes[0]].assembly  # large, and the same for all axes
-            metric.scaled(sample.targets[axis])
-    if linear is not None:
-        for sample, structure, sites in tqdm(list(zip(samples, structures, layout.sites)), desc="linear model",
-                                             disable=not progress):
-            for axis in axes:
+        vector, found = targets_and_metrics(labels, layout, cache, settings.reach, *AXES[target][axis],
+                                            target == DENSITY_MATRIX)
+        for k, metric in enumerate(found):
+            targets[k].append(vector[layout.offsets[k] : layout.offsets[k + 1]])
+            metric.scaled(targets[k][-1])
+            if metrics[k]:
+                metric.assembly = metrics[k][0].assembly  # large, and the same for all axes
+            metrics[k].append(metric)
+    samples = []
+    for k, (structure, sites) in enumerate(tqdm(list(zip(structures, layout.sites)), desc="linear model",
+                                                disable=linear is None or not progress)):
+        if linear is not None:
+            for axis, wanted in zip(axes, targets[k]):
                 known = linear.irreps(structure, {axis: 1.0})[0]
-                sample.targets[axis] = (sample.targets[axis]
-                                        - layout.flatten(_filled(known, sites, basis)).astype(np.float32))
+                wanted -= layout.flatten(_filled(known, sites, basis)).astype(np.float32)
+        samples.append(Sample(Graph.of(structure, sites, elements, settings.cutoff), tuple(axes),
+                              torch.from_numpy(np.stack(targets[k])), BlockMetric.of(metrics[k])))
     return samples
 
 
@@ -88,9 +98,7 @@ def density_samples(targets: list[Target], elements: list[int], settings: Networ
         layouts = irrep_indices(auxmol)
         order = np.concatenate([index.ravel() for atoms in sites.atoms.values() for atom in atoms
                                 for l, index in layouts[atom].items() if l <= LMAX])
-        sample = Sample(Graph.of(structure, sites, elements, settings.cutoff))
-        metric = target.metric[np.ix_(order, order)]
-        base = target.difference[str(BASE)]
+        base, found = target.difference[str(BASE)], {}
         for axis in axes:
             if (level := DENSITY_AXES[axis]) in target.difference:
                 wanted = target.difference[level] - (0.0 if axis == "base" else base)
@@ -99,8 +107,10 @@ def density_samples(targets: list[Target], elements: list[int], settings: Networ
                     if axis != "base":
                         known = known - linear.predict(structure).assemble(auxmol)
                     wanted = wanted - known
-                sample.targets[axis], sample.metrics[axis] = wanted[order].astype(np.float32), metric
-        samples.append(sample)
+                found[axis] = wanted[order].astype(np.float32)
+        samples.append(Sample(Graph.of(structure, sites, elements, settings.cutoff), tuple(found),
+                              torch.from_numpy(np.stack(list(found.values()))),
+                              DensityMetric(torch.from_numpy(target.metric[np.ix_(order, order)]))))
     return samples
 
 
@@ -109,9 +119,10 @@ def rows_of(samples: list[Sample], axis: str, sizes: dict[Elements, int]) -> Row
     found: dict[Elements, list[np.ndarray]] = {}
     for sample in samples:
         start = 0
-        for one, count in sample.graph.counts[0].items() if axis in sample.targets else ():
+        for one, count in sample.graph.counts[0].items() if axis in sample.axes else ():
             stop = start + count * sizes[one]
-            found.setdefault(one, []).append(sample.targets[axis][start:stop].reshape(count, -1))
+            values = sample.targets[sample.axes.index(axis), start:stop].numpy()
+            found.setdefault(one, []).append(values.reshape(count, -1))
             start = stop
     return {one: np.concatenate(parts) for one, parts in found.items()}
 

@@ -73,16 +73,21 @@ class Graph:
     @classmethod
     def joined(cls, graphs: Sequence["Graph"]) -> "Graph":
         """Many molecules as one graph."""
-        atoms, bonds, backs = ([0, *np.cumsum([len(getattr(graph, name)) for graph in graphs])[:-1].tolist()]
-                               for name in ("elements", "first", "back"))
+        sizes = {name: [len(getattr(graph, name)) for graph in graphs] for name in ("elements", "first", "back")}
+        atoms, bonds, backs = (np.cumsum([0, *lengths[:-1]]) for lengths in sizes.values())
         shifts = {"receivers": atoms, "senders": atoms, "first": atoms, "second": atoms, "back": bonds}
-        tensors = [torch.cat([getattr(graph, field.name) + shifts.get(field.name, [0] * len(graphs))[k]
-                              for k, graph in enumerate(graphs)]) for field in fields(cls)[:9]]
+        tensors = []
+        for name in (field.name for field in fields(cls)[:9]):
+            parts = [getattr(graph, name) for graph in graphs]
+            shift = _repeated(shifts[name], map(len, parts)) if name in shifts else 0
+            tensors.append(torch.cat(parts) + shift)
+        runs = [(one, k, index) for k, graph in enumerate(graphs) for one, index in graph.items.items()]
         items: dict[Elements, list[torch.Tensor]] = {}
-        for k, graph in enumerate(graphs):
-            for one, index in graph.items.items():
-                starts = atoms if len(one) == 1 else backs if one[0] == one[1] else bonds
-                items.setdefault(one, []).append(index + starts[k])
+        shift = [(atoms if len(one) == 1 else backs if one[0] == one[1] else bonds)[k] for one, k, _ in runs]
+        lengths = [len(index) for _, _, index in runs]
+        index = torch.cat([_NOTHING, *(index for _, _, index in runs)]) + _repeated(shift, lengths)
+        for (one, _, _), index in zip(runs, index.split(lengths)):
+            items.setdefault(one, []).append(index)
         return cls(*tensors, {one: torch.cat(parts) for one, parts in items.items()},
                    [count for graph in graphs for count in graph.counts])
 
@@ -90,22 +95,31 @@ class Graph:
         """On the device of ``like``, and its numbers in that precision."""
         moved = [tensor.to(like) if tensor.is_floating_point() else tensor.to(like.device)
                  for tensor in (getattr(self, field.name) for field in fields(self)[:9])]
-        return Graph(*moved, {one: index.to(like.device) for one, index in self.items.items()}, self.counts)
+        items = torch.cat([_NOTHING, *self.items.values()]).to(like.device).split(list(map(len, self.items.values())))
+        return Graph(*moved, dict(zip(self.items, items)), self.counts)
 
-    def vectors(self, rows: dict[Elements, torch.Tensor], sizes: dict[Elements, int]) -> list[torch.Tensor]:
-        """Rows of all items, {elements: (items, size)}, one vector a molecule as in ``Layout``; zeros where none are.
-
-        sizes: of the rows of every element and species.
-        """
-        used, found = dict.fromkeys(rows, 0), []
-        like = next(iter(rows.values()))
+    def vectors(self, rows: dict[Elements, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Rows of all items, {elements: (axes, items, size)}, as one (axes, n) of each molecule, as in ``Layout``."""
+        flat = torch.cat([values.flatten(1) for values in rows.values()], dim=1)
+        sizes = {one: values.shape[2] for one, values in rows.items()}
+        ends = np.cumsum([values.shape[1] * values.shape[2] for values in rows.values()])
+        position = dict(zip(rows, [0, *ends[:-1].tolist()]))
+        starts, widths, totals = [], [], []
         for counts in self.counts:
-            parts = []
-            for one, count in counts.items():
-                if one in rows:
-                    parts.append(rows[one][used[one] : used[one] + count].reshape(-1))
-                    used[one] += count
-                else:
-                    parts.append(like.new_zeros(count * sizes[one]))
-            found.append(torch.cat(parts))
-        return found
+            own = [(one, count * sizes[one]) for one, count in counts.items() if count]
+            for one, width in own:
+                starts.append(position[one])
+                widths.append(width)
+                position[one] += width
+            totals.append(sum(width for _, width in own))
+        # One run of numbers after the other.
+        shift = np.array(starts) - np.cumsum([0, *widths[:-1]])
+        index = _repeated(shift, widths) + torch.arange(sum(widths))
+        return flat.index_select(1, index.to(flat.device)).split(totals, dim=1)
+
+
+_NOTHING = torch.zeros(0, dtype=torch.int64)
+
+
+def _repeated(values, counts):
+    return torch.from_numpy(np.repeat(np.asarray(values, np.int64), list(counts)))

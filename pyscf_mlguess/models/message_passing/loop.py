@@ -19,9 +19,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import distributed
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from pyscf_mlguess.models.message_passing.checkpoint import Progress, read_progress, write_progress
+from pyscf_mlguess.models.message_passing.design import Sample
 from pyscf_mlguess.models.message_passing.graph import Graph
 from pyscf_mlguess.models.message_passing.network import Network
 
@@ -35,8 +37,9 @@ _WAIT = timedelta(days=7)
 class LoopSettings:
     """How weights are found.
 
-    epochs: at most.  batch: molecules a step.  rate: the largest learning rate, reached after the share ``warm_up`` of
-    all steps; from there it falls as a cosine to zero.  decay: of weights (AdamW).  clip: largest norm of a gradient.
+    epochs: at most.  batch: molecules a step.  rate: the largest learning rate of batches of four, reached after the
+    share ``warm_up`` of all steps; from there it falls as a cosine to zero; it grows with the root of the batch.
+    decay: of weights (AdamW).  clip: largest norm of a gradient.
     mean: share of the former mean in the running mean of the weights, which is what is validated and kept.
     patience: epochs without a better validation loss before it ends.
     floor: losses far below this count little: their logarithm would rule.
@@ -55,44 +58,20 @@ class LoopSettings:
     seed: int = 0
 
 
-class _Losses(torch.autograd.Function):
-    """Losses of molecules whose metrics NumPy knows: (nmol,) of one vector of them all."""
-
-    @staticmethod
-    def forward(ctx, vector, samples, axis):
-        values, losses, start = vector.detach().cpu().numpy(), [], 0
-        gradient = np.zeros_like(values)
-        stops = []
-        for sample in samples:
-            stop = start + len(sample.targets[axis])
-            loss, gradient[start:stop] = sample.loss(axis, values[start:stop])
-            losses.append(loss)
-            stops.append(stop - start)
-            start = stop
-        ctx.save_for_backward(torch.from_numpy(gradient).to(vector), torch.tensor(stops, device=vector.device))
-        return torch.tensor(losses, dtype=vector.dtype, device=vector.device)
-
-    @staticmethod
-    def backward(ctx, outer):
-        gradient, sizes = ctx.saved_tensors
-        return gradient * torch.repeat_interleave(outer, sizes), None, None
-
-
-def losses_of(network: Network, samples: list) -> dict[str, torch.Tensor]:
+def losses_of(network: Network, samples: list[Sample]) -> dict[str, torch.Tensor]:
     """{axis: (nmol,) losses of the samples that have it}."""
-    found = {}
     graph = Graph.joined([sample.graph for sample in samples]).to(next(network.parameters()))
-    rows = network(graph)
-    for axis in network.axes:
-        having = [k for k, sample in enumerate(samples) if axis in sample.targets]
-        if having:
-            vectors = graph.vectors(rows[axis], network.sizes)
-            found[axis] = _Losses.apply(torch.cat([vectors[k] for k in having]), [samples[k] for k in having], axis)
-    return found
+    found: dict[str, list[torch.Tensor]] = {}
+    for sample, vectors in zip(samples, graph.vectors(network(graph))):
+        had = [k for k, axis in enumerate(network.axes) if axis in sample.axes]
+        losses = sample.losses(vectors if len(had) == len(vectors) else vectors[had])
+        for axis, loss in zip(sample.axes, losses.unbind()):
+            found.setdefault(axis, []).append(loss)
+    return {axis: torch.stack(losses) for axis, losses in found.items()}
 
 
-def fit(network: Network, training: list, validation: list, settings: LoopSettings, output: Path, run: str,
-        progress: bool = True) -> tuple[dict[str, float], int]:
+def fit(network: Network, training: list[Sample], validation: list[Sample], settings: LoopSettings, output: Path,
+        run: str, progress: bool = True) -> tuple[dict[str, float], int]:
     """Train ``network`` in place; it ends with the weights of the lowest validation loss.
 
     output: of the model; beside it stand the checkpoint (removed at the end) and the log, a .csv.
@@ -104,12 +83,14 @@ def fit(network: Network, training: list, validation: list, settings: LoopSettin
     output.parent.mkdir(parents=True, exist_ok=True)
     path, log = output.with_suffix(".checkpoint.safetensors"), output.with_suffix(".csv")
     parameters = dict(network.named_parameters())
+    device = next(iter(parameters.values())).device
+    training, validation = ([sample.to(device) for sample in part] for part in (training, validation[rank::processes]))
     optimiser = torch.optim.AdamW(parameters.values(), lr=settings.rate, weight_decay=settings.decay)
     if path.exists():
         state = read_progress(path, run, optimiser, parameters)
     else:
         # What the network is added to may already be the best there is.
-        state = Progress.first(parameters, _validated(network, validation[rank::processes], settings.batch))
+        state = Progress.first(parameters, _validated(network, validation, settings.batch))
     per_epoch = math.ceil(len(training) / settings.batch)
     epochs = tqdm(range(state.epoch, settings.epochs), initial=state.epoch, total=settings.epochs, desc="epochs",
                   disable=not progress or rank > 0)
@@ -122,10 +103,9 @@ def fit(network: Network, training: list, validation: list, settings: LoopSettin
             seen.append(_step(network, [training[k] for k in batch[rank::processes]], len(batch), optimiser, settings,
                               rate))
             share = min(settings.mean, (1 + epoch * per_epoch + number) / (10 + epoch * per_epoch + number))
-            for name, parameter in parameters.items():
-                state.mean[name].lerp_(parameter.detach(), 1 - share)
+            get_ema_multi_avg_fn(share)(list(state.mean.values()), list(parameters.values()), number)
         with _weights(parameters, state.mean):
-            logs = _validated(network, validation[rank::processes], settings.batch)
+            logs = _validated(network, validation, settings.batch)
         state.epoch = epoch + 1
         if sum(logs.values()) < sum(state.losses.values()):
             state.best_epoch, state.losses = epoch, logs
@@ -144,7 +124,7 @@ def fit(network: Network, training: list, validation: list, settings: LoopSettin
     return {axis: math.exp(value) for axis, value in state.losses.items()}, state.epoch
 
 
-def untouched_losses(samples: list) -> dict[str, float]:
+def untouched_losses(samples: list[Sample]) -> dict[str, float]:
     """Geometric means of the losses of what the network is added to."""
     return {axis: math.exp(value) for axis, value in _mean_logs(_untouched(samples)).items()}
 
@@ -152,13 +132,17 @@ def untouched_losses(samples: list) -> dict[str, float]:
 def _step(network, samples, batch, optimiser, settings, rate):
     """One step with these samples of a batch of so many; the batch's objective, the mean logarithm of its losses."""
     parameters = list(network.parameters())
-    for parameter in parameters:
-        parameter.grad = torch.zeros_like(parameter)
+    optimiser.zero_grad(set_to_none=True)
     objective = parameters[0].new_zeros(())
     if samples:
         objective = torch.stack([torch.log(losses + settings.floor).sum() / (batch * len(network.axes))
                                  for losses in losses_of(network, samples).values()]).sum()
         objective.backward()
+    # What these molecules do not have is zero, and not left out: its mean and its decay go on.
+    untouched = [parameter for parameter in parameters if parameter.grad is None]
+    zeros = parameters[0].new_zeros(sum(parameter.numel() for parameter in untouched))
+    for parameter, part in zip(untouched, zeros.split([parameter.numel() for parameter in untouched])):
+        parameter.grad = part.view_as(parameter)
     if distributed.is_initialized():
         flat = torch.cat([*(parameter.grad.reshape(-1) for parameter in parameters), objective.detach()[None]])
         distributed.all_reduce(flat)
@@ -174,9 +158,10 @@ def _step(network, samples, batch, optimiser, settings, rate):
 
 def _rate(settings, done):
     """Of the share ``done`` of all steps."""
+    largest = settings.rate * math.sqrt(settings.batch / 4)
     if done < settings.warm_up:
-        return settings.rate * (done + 1e-3) / settings.warm_up
-    return settings.rate * 0.5 * (1 + math.cos(math.pi * (done - settings.warm_up) / (1 - settings.warm_up)))
+        return largest * (done + 1e-3) / settings.warm_up
+    return largest * 0.5 * (1 + math.cos(math.pi * (done - settings.warm_up) / (1 - settings.warm_up)))
 
 
 def _validated(network, samples, batch):
@@ -196,8 +181,8 @@ def _validated(network, samples, batch):
 def _untouched(samples):
     found: dict[str, list[float]] = {}
     for sample in samples:
-        for axis, target in sample.targets.items():
-            found.setdefault(axis, []).append(sample.loss(axis, np.zeros_like(target))[0])
+        for axis, loss in zip(sample.axes, sample.losses(torch.zeros_like(sample.targets)).tolist()):
+            found.setdefault(axis, []).append(loss)
     return found
 
 

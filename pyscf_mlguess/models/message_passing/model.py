@@ -92,8 +92,9 @@ class MessagePassing(MatrixModel):
         with torch.inference_mode():
             rows = self.network(graph.to(next(self.network.parameters())))
         onsite, between = {}, {}
-        for one in rows["base"]:
-            total = sum(share * rows[axis][one].double().numpy(force=True) for axis, share in shares.items())
+        factors = np.array([shares.get(axis, 0.0) for axis in self.network.axes])
+        for one, values in rows.items():
+            total = np.tensordot(factors, values.double().numpy(force=True), 1)
             parts, start = {}, 0
             for irrep, count in self.channels[one].items():
                 width = count * (2 * irrep.l + 1)

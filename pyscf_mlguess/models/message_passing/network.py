@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from e3nn import o3
 from torch import Tensor, nn
@@ -31,7 +32,7 @@ from pyscf_mlguess.models.message_passing.layers import (
 )
 
 Channels = Mapping[Elements, Mapping[Irrep, int]]  # {elements: {irrep: channels}}
-Rows = dict[Elements, Tensor]  # {elements: (items, numbers of all irreps)}
+Rows = dict[Elements, Tensor]  # {elements: (axes, items, numbers of all irreps)}
 
 # Of the irreps that are predicted.
 LMAX = 4
@@ -91,27 +92,35 @@ class Network(nn.Module):
         self.readouts = nn.ModuleDict({elements_name(one): Readout(table, settings.states, len(axes), len(one) == 1)
                                        for one, table in channels.items()})
 
-    def forward(self, graph: Graph) -> dict[str, Rows]:
-        """{axis: {elements: (items, numbers of all irreps)}}, in the order of ``Layout``: irrep, channel, component."""
+    def forward(self, graph: Graph) -> Rows:
+        """{elements: (axes, items, numbers of all irreps)}, in the order of ``Layout``: irrep, channel, component."""
         # ---- states of atoms
         charges = graph.charges[:, None] * self.charge(graph.elements)
         state = {(0, 1): (self.embedding(graph.elements) + charges)[:, None]}
         lengths, harmonics = _geometry(graph.edges, self.settings.lmax)
         for message in self.messages:
             state = message(state, graph, lengths, harmonics)
-        # ---- states that are read out
-        states = {1: {1: self.sites(state)}}
+        # ---- what is read out
+        found = [one for one, index in graph.items.items() if len(index)]
+        rows = self._read([one for one in found if len(one) == 1], graph, {1: self.sites(state)})
         if self.pairs is not None:
-            states |= {2: self.pairs(state, graph)}
-        # ---- readouts
-        rows: dict[str, Rows] = {axis: {} for axis in self.axes}
-        for one, index in graph.items.items():
-            if (name := elements_name(one)) in self.readouts and len(index):
-                exchanges = {1} if len(one) == 1 else {1, -1} if one[0] == one[1] else {0}
-                own = {exchange: taken(states[len(one)][exchange], index) for exchange in exchanges}
-                for axis, values in zip(self.axes, self.readouts[name](own)):
-                    rows[axis][one] = values
+            between = self.pairs(state, graph)
+            unlike, like = {0: between.pop(0)}, between
+            rows |= self._read([one for one in found if len(one) == 2 and one[0] != one[1]], graph, unlike)
+            rows |= self._read([one for one in found if len(one) == 2 and one[0] == one[1]], graph, like)
         return rows
+
+    def _read(self, elements: Sequence[Elements], graph: Graph, states: dict[int, State]) -> Rows:
+        """The rows of these elements or species from the states of all items, {exchange: state}."""
+        if not elements:
+            return {}
+        # All at once, one element after the other: on a GPU, kernels for each of them would take most of the time.
+        index, counts = torch.cat([graph.items[one] for one in elements]), [len(graph.items[one]) for one in elements]
+        parts = {exchange: {key: values.split(counts) for key, values in taken(state, index).items()}
+                 for exchange, state in states.items()}
+        return {one: self.readouts[elements_name(one)]({exchange: {key: split[k] for key, split in state.items()}
+                                                        for exchange, state in parts.items()})
+                for k, one in enumerate(elements)}
 
 
 class Message(nn.Module):
@@ -204,6 +213,15 @@ class Readout(nn.Module):
             self.register_buffer(f"scale{name}", torch.ones(axes * n))
             if atoms and irrep[:2] == (0, 1):
                 self.constants[name] = nn.Parameter(torch.zeros(axes * n))
+        # Products stand as irrep, component, axis, channel; what is read out as axis, irrep, channel, component.
+        product_of, scale_of, products, scales = [], [], 0, 0
+        for irrep, n in channels.items():
+            component, axis, channel = np.indices((2 * irrep.l + 1, axes, n)).transpose(0, 2, 3, 1)
+            product_of.append((products + (component * axes + axis) * n + channel).reshape(axes, -1))
+            scale_of.append((scales + axis * n + channel).reshape(axes, -1))
+            products, scales = products + component.size, scales + axes * n
+        for name, index in (("product_of", product_of), ("scale_of", scale_of)):
+            self.register_buffer(name, torch.from_numpy(np.concatenate(index, axis=1).ravel()), persistent=False)
 
     def scale(self, axis: int, rows: Tensor, centred: bool) -> None:
         """Take scales of an axis from the rows of the training set, (items, numbers of all irreps).
@@ -227,17 +245,16 @@ class Readout(nn.Module):
                     constants = self.constants[name].unflatten(0, (self.axes, -1))[axis]
                     constants.copy_(torch.where(found > 0, mean / found.clamp(min=_SMALLEST), 0.0))
 
-    def forward(self, states: dict[int, State]) -> list[Tensor]:
-        """Of every axis (items, numbers of all irreps); states: by what exchange of the atoms does."""
-        found = []
+    def forward(self, states: dict[int, State]) -> Tensor:
+        """(axes, items, numbers of all irreps); states: by what exchange of the atoms does."""
+        products = []
         for irrep in self.irreps:
             name = irrep_name(irrep)
             values = states[irrep.exchange][irrep[:2]] @ self.weights[name]
-            if name in self.constants:
-                values = values + self.constants[name]
-            values = (values * getattr(self, f"scale{name}")).unflatten(2, (self.axes, -1))
-            found.append(values.permute(2, 0, 3, 1).flatten(2))
-        return list(torch.cat(found, dim=2))
+            products.append((values + self.constants[name] if name in self.constants else values).flatten(1))
+        scales = torch.cat([getattr(self, f"scale{irrep_name(irrep)}") for irrep in self.irreps])
+        values = torch.cat(products, dim=1).index_select(1, self.product_of) * scales[self.scale_of]
+        return values.unflatten(1, (self.axes, -1)).transpose(0, 1)
 
 
 def irrep_name(irrep: Irrep) -> str:

@@ -35,7 +35,14 @@ from pyscf_mlguess.molecules.smiles import molecule_key
 from pyscf_mlguess.training import matrix_labels
 from pyscf_mlguess.training.dataset import load_targets
 from pyscf_mlguess.training.matrices import prepare_matrices
-from pyscf_mlguess.training.matrix_labels import AXES, card_of, labels_with_orbitals, of_learned_elements, structure_of
+from pyscf_mlguess.training.matrix_labels import (
+    AXES,
+    card_of,
+    labels_with_orbitals,
+    matrices_for,
+    of_learned_elements,
+    structure_of,
+)
 from pyscf_mlguess.training.targets import prepare_metrics
 
 log = logging.getLogger(__name__)
@@ -44,6 +51,7 @@ SIZES = {
     "small": NetworkSettings(channels=16, lmax=2, pair_channels=8, states=16),
     "medium": NetworkSettings(channels=24, lmax=2, pair_channels=12, states=20),
     "full": NetworkSettings(),
+    "large": NetworkSettings(channels=64, pair_channels=24, states=40, hidden=64),
 }
 # Components of an element's surroundings that tell novelty, and training atoms for each of them.
 _LEADING, _ATOMS_PER_COMPONENT = 8, 5
@@ -53,14 +61,15 @@ ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
           molecules: int | None = None, size: str = "full", linear: str | Path | None = None, epochs: int = 100,
-          seed: int = 0, progress: bool = True) -> Path:
+          batch: int = 4, seed: int = 0, progress: bool = True) -> Path:
     """Train a network on label files; write weights and card.
 
     target: what ``MatrixModel`` says, of labels with orbitals, or "density".  cache: folder for matrices or metrics,
     reused and resumed.  molecules: train on so many only; smaller subsets are parts of larger ones.  size: one of
     ``SIZES``.
     linear: name or path of the model whose error is learned, of the same target and for the axes that it has; None: the
-    network is alone.  epochs: at most.  seed: of the first weights and of the order of molecules.
+    network is alone.  epochs: at most.  batch: molecules a step.  seed: of the first weights and of the order of
+    molecules.
 
     Molecules whose SMILES fall into the validation or test split (``split_of``) are not trained on; the former end the
     training.  May be killed and started again.  Under torchrun every process takes its share of the molecules.
@@ -71,7 +80,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     for kind, name, known in (("target", target, targets), ("size", size, SIZES)):
         if name not in known:
             raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
-    settings, loop, output = SIZES[size], LoopSettings(epochs=epochs, seed=seed), Path(output)
+    settings, loop, output = SIZES[size], LoopSettings(epochs=epochs, batch=batch, seed=seed), Path(output)
     if linear is not None and Path(linear).suffix:
         linear = str(Path(linear).expanduser().resolve())
     corrected = _linear_model(linear, target)
@@ -80,8 +89,9 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         settings = replace(settings, reach=0.0)  # there are no pairs
     with processes_of_torchrun() as rank:
         progress = progress and rank == 0
-        parts = _labels(target, labels, molecules, cache, jobs, progress)
-        training, validation, elements = of_learned_elements(*parts, ELEMENTS)
+        choose = labels_with_densities if target == DENSITY else labels_with_orbitals
+        training, validation, elements = of_learned_elements(*choose(labels, molecules), ELEMENTS)
+        _first_alone(lambda: _prepare(target, (training, validation), cache, jobs, progress))
         if target == DENSITY:
             axes = [axis for axis in axes if any(DENSITY_AXES[axis] in label.coefficients for label in training)]
             samples, check = (density_samples(load_targets(cache, part, progress), elements, settings, axes, corrected,
@@ -107,6 +117,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
             "size": size,
             "weights": sum(parameter.numel() for parameter in network.parameters()),
             "epochs": epochs,
+            "batch": batch,
             "seed": loop.seed,
             "validation_loss": _rounded(losses),
             "validation_loss_before": _rounded(before),
@@ -117,13 +128,13 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         return output
 
 
-def _labels(target, paths, molecules, cache, jobs, progress):
-    """Labels to train on and to validate with, whose matrices or metrics are in the folder ``cache``."""
-    choose, prepare = ((labels_with_densities, prepare_metrics) if target == DENSITY else
-                       (labels_with_orbitals, prepare_matrices))
-    parts = choose(paths, molecules)
-    _first_alone(lambda: [prepare(part, cache, jobs, progress) for part in parts])
-    return parts
+def _prepare(target, parts, cache, jobs, progress):
+    """Fills the folder ``cache`` with metrics or matrices."""
+    for part in parts:
+        if target == DENSITY:
+            prepare_metrics(part, cache, jobs, progress)
+        else:
+            prepare_matrices(part, cache, matrices_for(target), jobs, progress)
 
 
 def _first_alone(work):

@@ -21,6 +21,7 @@ from pyscf_mlguess.training.matrix_labels import (
     AXES,
     card_of,
     labels_with_orbitals,
+    matrices_for,
     of_learned_elements,
     structure_of,
     targets_and_metrics,
@@ -59,10 +60,9 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
         if name not in known:
             raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
     settings, *keep = SIZES[size]
-    parts = labels_with_orbitals(labels, molecules)
-    for part in parts:
-        prepare_matrices(part, cache, jobs, progress)
-    training, validation, elements = of_learned_elements(*parts, settings.elements)
+    training, validation, elements = of_learned_elements(*labels_with_orbitals(labels, molecules), settings.elements)
+    for part in (training, validation):
+        prepare_matrices(part, cache, matrices_for(target), jobs, progress)
     basis = BlockBasis.of(elements, BASE.basis)
     sources, check = (Sources(list(map(structure_of, part)), settings) for part in (training, validation))
     features = fit_features(sources, basis, *keep, progress=progress)
