@@ -148,8 +148,12 @@ class Anderson:
         return lowest
 
     def _set_up_dielectric(self, gradient):
-        small = gradient < _SCREENED * np.sqrt(self.problem.mol.nelectron)
-        if self.dielectric is None and small and Dielectric.pays(self.problem):
+        if self.dielectric is None and gradient < _SCREENED * np.sqrt(self.problem.mol.nelectron):
+            self.screen()
+
+    def screen(self) -> None:
+        """Set up the dielectric of the best point where it pays, whatever the gradient."""
+        if Dielectric.pays(self.problem):
             best = self.best()
             spins = self.corrected(best)
             self.dielectric = Dielectric(self.problem, self.problem.effective(spins, best.state), spins)

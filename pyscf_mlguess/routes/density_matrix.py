@@ -9,6 +9,8 @@ import numpy as np
 import scipy.linalg
 from pyscf.scf import hf, uhf
 
+from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.dielectric import Dielectric
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.density_fitting.fitting import DensityFitting
 from pyscf_mlguess.functional import SemilocalPotential
@@ -29,9 +31,9 @@ from pyscf_mlguess.stages import count
 MOST_ELECTRONS_MISSING = 0.1  # per atom, before the natural occupations are made whole
 MOST_ELECTRONS_MOVED = 1.0  # by that, on one atom
 SMALLEST_GAP = 0.4  # between natural occupations; that of a determinant is 1
-# Share of exact exchange from which on a Fock matrix of the density matrix corrects it: ten molecules take 0.85 of
-# minao's cycles in Hartree-Fock, and 0.78 after that (density-matrix-2).  Charge answers to a semilocal Fock matrix by
-# more than it was wrong: with PBE, three molecules take 41 cycles instead of 35 (minao 39).
+# Share of exact exchange from which on a Fock matrix of the density matrix corrects it without its screening, too: with
+# Hartree-Fock, six molecules take 61 cycles from density-matrix-2, 56 after that, 55 with screening (minao 74).  With
+# PBE, charge answers to a Fock matrix by more than it was wrong: 65, 75, 58 (minao 79); B3LYP: 60, 64, 50 (71).
 LEAST_EXCHANGE = 0.5
 
 
@@ -79,8 +81,9 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
     The natural orbitals of the largest occupations are filled, which is the nearest determinant (the retraction onto
     the Grassmann manifold).  In another basis than the reference they are projected.
     responses: None takes the natural orbitals as they are.  Otherwise one Fock matrix of the cheap problem, with the
-    density's own Coulomb, exchange and correlation, corrects them where exact exchange is at least ``LEAST_EXCHANGE``,
-    unless ``cheap`` is there and will.  What a model has learned about fitted densities is not asked.
+    density's own Coulomb, exchange and correlation, corrects them, screened as ``Dielectric`` says, unless ``cheap`` is
+    there and will.  Where screening does not pay (large molecules) that Fock matrix is left out, but for exact exchange
+    of at least ``LEAST_EXCHANGE``.  What a model has learned about fitted densities is not asked.
     Raises Refusal as ``Reference``.
     """
     scf = ScfCopy(mf) if cheap is None else cheap.scf
@@ -95,7 +98,7 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
     orbitals = reference.project(orbitals)
     occupied = occupy_space(scf, orbitals, electrons, _order(scf, orbitals, electrons))
     report.notes += occupied.notes
-    if responses is None or cheap is not None or LevelOfTheory.of(mf).exact_exchange < LEAST_EXCHANGE:
+    if responses is None or cheap is not None:
         return occupied.dm, report
     try:
         return corrected(CheapProblem(mf), occupied.dm), report
@@ -105,13 +108,20 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
         return occupied.dm, report
 
 
-def corrected(cheap: CheapProblem, dm: np.ndarray) -> np.ndarray:
-    """The density matrix that the cheap problem's Fock matrix of ``dm`` gives, of the same shape, with its orbitals."""
-    state = cheap.state_of(dm)
-    fock = cheap.fock(state)
+def corrected(problem: CheapProblem, dm: np.ndarray) -> np.ndarray:
+    """The density matrix after the cheap problem's Fock matrix of ``dm`` and its screening, of the same shape, with its
+    orbitals; ``dm`` where that would not pay."""
+    screens = Dielectric.pays(problem)
+    if not screens and LevelOfTheory.of(problem.mf).exact_exchange < LEAST_EXCHANGE:
+        return dm
+    anderson = Anderson(problem)
+    start = anderson.start(problem.state_of(dm))
     count("cheap_iterations", 1)
-    spins = fock if cheap.restricted_open else None
-    return cheap.state(cheap.effective(fock, state), spins).dm
+    if not screens:
+        fock = start.cheap
+        return problem.state(problem.effective(fock, start.state), fock).dm
+    anderson.screen()
+    return problem.state(*anderson.next()).dm
 
 
 def natural_orbitals(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -38,7 +38,8 @@ class LoopSettings:
     """How weights are found.
 
     epochs: at most.  batch: molecules a step.  rate: the largest learning rate of batches of four, reached after the
-    share ``warm_up`` of all steps; from there it falls as a cosine to zero; it grows with the root of the batch.
+    share ``warm_up`` of all steps; from there it falls as a cosine to zero; it grows with the root of the batch, up to
+    twice as large.
     decay: of weights (AdamW).  clip: largest norm of a gradient.
     mean: share of the former mean in the running mean of the weights, which is what is validated and kept.
     patience: epochs without a better validation loss before it ends.
@@ -158,7 +159,7 @@ def _step(network, samples, batch, optimiser, settings, rate):
 
 def _rate(settings, done):
     """Of the share ``done`` of all steps."""
-    largest = settings.rate * math.sqrt(settings.batch / 4)
+    largest = settings.rate * min(math.sqrt(settings.batch / 4), 2.0)
     if done < settings.warm_up:
         return largest * (done + 1e-3) / settings.warm_up
     return largest * 0.5 * (1 + math.cos(math.pi * (done - settings.warm_up) / (1 - settings.warm_up)))
