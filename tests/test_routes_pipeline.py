@@ -8,6 +8,7 @@ from pyscf import dft, gto, scf
 
 from pyscf_mlguess import pipeline, routes
 from pyscf_mlguess.blocks import Blocks
+from pyscf_mlguess.cheap.dielectric import Dielectric
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks
 from pyscf_mlguess.refusal import Refusal
@@ -140,8 +141,13 @@ def test_other_cores_leave_the_density_of_a_fock_matrix():
 
 # -- correction by one cheap Fock matrix --
 
+def pbe(mol):
+    return dft.KS(mol, xc="pbe")
+
+
 CORRECTED = {"closed shell": (scf.RHF, FORMAMIDE, 0), "unrestricted": (scf.UHF, METHYL, 1),
-             "restricted open shell": (scf.ROHF, METHYL, 1)}
+             "restricted open shell": (scf.ROHF, METHYL, 1), "semilocal": (pbe, FORMAMIDE, 0),
+             "semilocal unrestricted": (pbe, METHYL, 1)}
 
 
 @pytest.mark.parametrize("case", CORRECTED)
@@ -162,7 +168,8 @@ def test_one_cheap_fock_matrix_corrects_a_density_matrix(case):
 
 
 @pytest.mark.parametrize("xc, corrected", [("pbe", False), ("b3lyp", False), ("bhandhlyp", True)])
-def test_a_cheap_fock_matrix_corrects_where_half_of_exchange_is_exact(xc, corrected):
+def test_without_screening_half_of_exchange_must_be_exact(xc, corrected, monkeypatch):
+    monkeypatch.setattr(Dielectric, "pays", lambda problem: False)
     mf = dft.RKS(molecule(), xc=xc)
     bare, made = (routes.density_matrix(mf, oracle(DensityBlocks, solution()), responses)[0]
                   for responses in (None, ()))

@@ -40,6 +40,8 @@ def train(
              "Default: the network is alone.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Of message-passing: at most so many.")] = 100,
     batch: Annotated[int, typer.Option(min=1, help="Of message-passing: molecules a step; a GPU wants 32.")] = 4,
+    rate: Annotated[float, typer.Option(
+        min=0.0, help="Of message-passing: the largest learning rate of batches of four molecules.")] = 5e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of message-passing.")] = 0,
 ) -> None:
     """Train a model: some 10 GB of memory and two hours of two cores for the shipped linear density."""
@@ -61,7 +63,7 @@ def train(
             raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
         choice = {"target": target.replace("-", " ")} if family != "linear-density" else {}
         if family == "message-passing":
-            choice |= {"linear": linear, "epochs": epochs, "batch": batch, "seed": seed}
+            choice |= {"linear": linear, "epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
         path = run(labels or repository_labels(), output, cache, jobs=jobs, size=size, molecules=molecules, **choice)
     typer.echo(f"wrote {path}")
 

@@ -61,15 +61,15 @@ ELEMENTS = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, target: str, jobs: int = 2,
           molecules: int | None = None, size: str = "full", linear: str | Path | None = None, epochs: int = 100,
-          batch: int = 4, seed: int = 0, progress: bool = True) -> Path:
+          batch: int = 4, rate: float = 5e-3, seed: int = 0, progress: bool = True) -> Path:
     """Train a network on label files; write weights and card.
 
     target: what ``MatrixModel`` says, of labels with orbitals, or "density".  cache: folder for matrices or metrics,
     reused and resumed.  molecules: train on so many only; smaller subsets are parts of larger ones.  size: one of
     ``SIZES``.
     linear: name or path of the model whose error is learned, of the same target and for the axes that it has; None: the
-    network is alone.  epochs: at most.  batch: molecules a step.  seed: of the first weights and of the order of
-    molecules.
+    network is alone.  epochs: at most.  batch: molecules a step.  rate: the largest learning rate of batches of
+    four.  seed: of the first weights and of the order of molecules.
 
     Molecules whose SMILES fall into the validation or test split (``split_of``) are not trained on; the former end the
     training.  May be killed and started again.  Under torchrun every process takes its share of the molecules.
@@ -80,7 +80,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
     for kind, name, known in (("target", target, targets), ("size", size, SIZES)):
         if name not in known:
             raise ValueError(f"unknown {kind} {name!r}; there are {', '.join(known)}")
-    settings, loop, output = SIZES[size], LoopSettings(epochs=epochs, batch=batch, seed=seed), Path(output)
+    settings, loop, output = SIZES[size], LoopSettings(epochs=epochs, batch=batch, rate=rate, seed=seed), Path(output)
     if linear is not None and Path(linear).suffix:
         linear = str(Path(linear).expanduser().resolve())
     corrected = _linear_model(linear, target)
@@ -118,6 +118,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, t
             "weights": sum(parameter.numel() for parameter in network.parameters()),
             "epochs": epochs,
             "batch": batch,
+            "rate": rate,
             "seed": loop.seed,
             "validation_loss": _rounded(losses),
             "validation_loss_before": _rounded(before),
