@@ -191,3 +191,11 @@ def test_the_command_trains_a_network(tmp_path):
     assert (card["training"]["epochs"], card["training"]["seed"]) == (1, 3)
     assert Path(card["linear"]) == pair_blocks("fock matrix")
     assert_clear_error(mlguess(*arguments, "--linear", "linear-ace-3"), "unknown size 'tiny'")
+
+
+def test_the_rate_grows_with_the_batch_warms_up_and_ends_at_nothing():
+    for batch, largest in ((1, 0.5), (4, 1.0), (9, 1.5), (16, 2.0), (64, 2.0)):
+        settings = loop.LoopSettings(batch=batch, rate=3e-3, warm_up=0.1)
+        rates = [loop._rate(settings, done) for done in np.linspace(0, 1, 201)]
+        assert max(rates) == pytest.approx(largest * 3e-3) and np.argmax(rates) == 20
+        assert rates[0] < 1e-4 and rates[-1] < 1e-9
