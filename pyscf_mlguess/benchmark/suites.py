@@ -42,7 +42,8 @@ _ENERGIES = ("minao", "ml-density", LEARNED, "ml+refine")
 _STATES = ("minao", "minao+refine", *_BOTH)
 # Every model that ships, beside what physics brings; exchange is nothing to a functional that has none exact, and the
 # default, exchange-1, its density alone.
-_SEMILOCAL = ("minao", "minao+refine", LEARNED, "ml:density-matrix-3", "ml:fock-matrix-2")
+_SEMILOCAL = ("minao", "minao+refine", LEARNED, "ml:density-matrix-3", "ml-density:density-matrix-3",
+              "ml:fock-matrix-2")
 _FAMILIES = (*_SEMILOCAL, "ml:linear-ace-3", "ml:exchange-2")
 # The learned guess refuses nearly all of these molecules.
 _SOLVERS = ("minao", *SOLVERS, "two-level:minao")

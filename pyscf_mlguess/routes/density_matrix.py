@@ -32,8 +32,8 @@ MOST_ELECTRONS_MISSING = 0.1  # per atom, before the natural occupations are mad
 MOST_ELECTRONS_MOVED = 1.0  # by that, on one atom
 SMALLEST_GAP = 0.4  # between natural occupations; that of a determinant is 1
 # Share of exact exchange from which on a Fock matrix of the density matrix corrects it without its screening, too: with
-# Hartree-Fock, six molecules take 61 cycles from density-matrix-2, 56 after that, 55 with screening (minao 74).  With
-# PBE, charge answers to a Fock matrix by more than it was wrong: 65, 75, 58 (minao 79); B3LYP: 60, 64, 50 (71).
+# Hartree-Fock, six molecules take 61 cycles from a network's density matrix, 56 after that, 55 with screening (minao
+# 74).  With PBE, charge answers to a Fock matrix by more than it was wrong: 65, 75, 58 (minao 79); B3LYP: 60, 64, 50.
 LEAST_EXCHANGE = 0.5
 
 

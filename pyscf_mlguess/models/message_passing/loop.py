@@ -136,7 +136,8 @@ def _step(network, samples, batch, optimiser, settings, rate):
     optimiser.zero_grad(set_to_none=True)
     objective = parameters[0].new_zeros(())
     if samples:
-        objective = torch.stack([torch.log(losses + settings.floor).sum() / (batch * len(network.axes))
+        # In single precision a loss of next to nothing may be negative: tight functions weigh much.
+        objective = torch.stack([torch.log(losses.clamp(min=0.0) + settings.floor).sum() / (batch * len(network.axes))
                                  for losses in losses_of(network, samples).values()]).sum()
         objective.backward()
     # What these molecules do not have is zero, and not left out: its mean and its decay go on.
