@@ -8,6 +8,7 @@ from pyscf import df, dft, gto, lib, scf
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
 from pyscf_mlguess.cheap.problem import CheapProblem
+from pyscf_mlguess.cheap.refinement import refined
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.density_fitting.tensor import FittedTensor, Interaction
 
@@ -185,3 +186,16 @@ def test_memory_decides_what_is_held(formamide):
     mf.max_memory = used
     with pytest.raises(ValueError, match="exact exchange needs .* MB"):
         CheapProblem(mf)
+
+
+def test_more_points_than_directions_are_no_leap():
+    """Water in a minimal basis has ten rotations and as many points to mix, most of them collinear."""
+    random = np.random.default_rng(0)
+    positions = np.array([[0, 0, 0], [0, -0.757, 0.587], [0, 0.757, 0.587]])
+    for _ in range(12):
+        mol = gto.M(atom=list(zip("OHH", positions + 0.06 * random.normal(size=(3, 3)))), basis="sto-3g", verbose=0)
+        mf = dft.RKS(mol, xc="pbe").density_fit()
+        mf.grids.level = 1
+        anderson = Anderson(CheapProblem(mf))
+        refined(anderson, mf.get_init_guess(key="minao"))
+        assert anderson.gradient(anderson.best()) < 1e-3
