@@ -82,7 +82,7 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
     the Grassmann manifold).  In another basis than the reference they are projected.
     responses: None takes the natural orbitals as they are.  Otherwise one Fock matrix of the cheap problem, with the
     density's own Coulomb, exchange and correlation, corrects them, screened as ``Dielectric`` says, unless ``cheap`` is
-    there and will.  Where screening does not pay (large molecules) that Fock matrix is left out, but for exact exchange
+    there and will.  Where screening does not pay (large molecules) that Fock matrix is not used, but for exact exchange
     of at least ``LEAST_EXCHANGE``.  What a model has learned about fitted densities is not asked.
     Raises Refusal as ``Reference``.
     """
@@ -111,17 +111,16 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
 def corrected(problem: CheapProblem, dm: np.ndarray) -> np.ndarray:
     """The density matrix after the cheap problem's Fock matrix of ``dm`` and its screening, of the same shape, with its
     orbitals; ``dm`` where that would not pay."""
-    screens = Dielectric.pays(problem)
-    if not screens and LevelOfTheory.of(problem.mf).exact_exchange < LEAST_EXCHANGE:
-        return dm
     anderson = Anderson(problem)
     start = anderson.start(problem.state_of(dm))
     count("cheap_iterations", 1)
-    if not screens:
-        fock = start.cheap
-        return problem.state(problem.effective(fock, start.state), fock).dm
-    anderson.screen()
-    return problem.state(*anderson.next()).dm
+    # Asked now: what an iteration costs is known after the first.
+    if Dielectric.pays(problem):
+        anderson.screen()
+        return problem.state(*anderson.next()).dm
+    if LevelOfTheory.of(problem.mf).exact_exchange < LEAST_EXCHANGE:
+        return dm
+    return problem.state(problem.effective(start.cheap, start.state), start.cheap).dm
 
 
 def natural_orbitals(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
