@@ -16,8 +16,9 @@ DAMPING = 0.3
 _SCREENED = 0.05
 # Iterations without a smaller gradient after which the best so far is handed over.
 _PATIENCE = 5
-# Of differences of residuals, scaled to the norm 1: singular values below this share of the largest are noise.
-_COLLINEAR = 1e-5
+# Where residuals are of fewer numbers than so many times the points, singular values of their differences, scaled to
+# the norm 1, below this share of the largest are noise.
+_FEW, _COLLINEAR = 3, 1e-5
 _SMALLEST_NORM = 1e-300
 
 
@@ -168,8 +169,9 @@ def _weights(residuals):
     differences = (residuals[:-1] - last).T
     if not differences.size:
         return np.ones(1)
-    # Small differences, near the solution, say as much as large ones; collinear ones nothing.  Ten of them in the few
-    # directions of a small molecule are, and would leap far.
-    norms = np.maximum(np.linalg.norm(differences, axis=0), _SMALLEST_NORM)
-    solution = np.linalg.lstsq(differences / norms, -last, rcond=_COLLINEAR)[0] / norms
+    # A small molecule has few directions; most of ten differences are collinear there, and would leap far.
+    norms, least = 1.0, 1e-8
+    if len(differences) < _FEW * SPACE:
+        norms, least = np.maximum(np.linalg.norm(differences, axis=0), _SMALLEST_NORM), _COLLINEAR
+    solution = np.linalg.lstsq(differences / norms, -last, rcond=least)[0] / norms
     return np.append(solution, 1 - solution.sum())
