@@ -39,7 +39,7 @@ def train(
         help="Of message-passing: name or path of a linear model of the same target whose error is learned. "
              "Default: the network is alone.")] = None,
     epochs: Annotated[int, typer.Option(min=1, help="Of message-passing: at most so many.")] = 100,
-    batch: Annotated[int, typer.Option(min=1, help="Of message-passing: molecules a step; a GPU wants 32.")] = 4,
+    batch: Annotated[int, typer.Option(min=1, help="Of message-passing: molecules a step; a GPU wants 48.")] = 4,
     rate: Annotated[float, typer.Option(
         min=0.0, help="Of message-passing: the largest learning rate of batches of four molecules.")] = 5e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of message-passing.")] = 0,
