@@ -6,26 +6,23 @@ import logging
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from pyscf.data.elements import ELEMENTS
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS
 from pyscf_mlguess.models import FAMILIES, save_model
-from pyscf_mlguess.models.linear_density.compression import fold
-from pyscf_mlguess.models.linear_density.design import densities, fit_all_features, make_design
-from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
-from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, LinearDensity, leading_invariants, settings_for_card
-from pyscf_mlguess.models.novelty import Range
+from pyscf_mlguess.models.linear_density.features import AceSettings
+from pyscf_mlguess.models.linear_density.fit import AXES, ITERATIONS, Fit
+from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, settings_for_card
 from pyscf_mlguess.molecules.label import merge
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
 from pyscf_mlguess.molecules.split import split_of, subset
-from pyscf_mlguess.training.dataset import load_targets, make_problem, structures_of
+from pyscf_mlguess.training.dataset import load_targets
 from pyscf_mlguess.training.responses import learn_responses
-from pyscf_mlguess.training.solver import geometric_mean, solve
-from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
+from pyscf_mlguess.training.solver import solve
+from pyscf_mlguess.training.targets import BASE, prepare_metrics
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +31,6 @@ FEWEST_MOLECULES, FEWEST_SHARE = 15, 0.25
 RIDGES = (3e-4, 6e-4, 1e-3, 2e-3)
 # While the largest ridge is the best, as for small training sets, larger ones are tried: so many times it, up to there.
 RIDGE_STEP, LARGEST_RIDGE = 5, 10.0
-ITERATIONS = 60
-# Differences from the base level that a model learns, each from the molecules that have both levels.
-AXES = {"exact_exchange": "hf/def2-svp", "triple_zeta": "pbe/def2-tzvp"}
 # Sizes of the representation: settings, and leading features of correlation order one, two and above that are kept.
 SIZES = {
     "small": (AceSettings(radial=6, channels=(7, 6, 5, 4, 3), invariants=5, factors=20, charge_features=10),
@@ -47,24 +41,6 @@ SIZES = {
 # Molecules kept from the first model, to learn the responses from its errors on them.
 UNSEEN = 300
 _FEWEST = 4
-
-
-@dataclass
-class _Fit:
-    """Features fitted to a training set, its design, and weights on all features by axis."""
-
-    settings: AceSettings
-    features: dict[int, AceFeatures]
-    contractions: dict
-    weights: dict[str, dict]
-
-    @property
-    def size(self) -> int:
-        """Number of weights of the base level."""
-        return sum(w.size for w in self.weights["base"].values())
-
-    def design(self, targets: list[Target]):
-        return make_design(structures_of(targets), self.features, self.settings, self.contractions)[0]
 
 
 def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, jobs: int = 2, size: str = "full",
@@ -92,18 +68,16 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     seen = [target for target in training if target.label.smiles not in unseen]
     first, ridge = _first_model(seen, validation, size, elements, progress)
     held = [index for index, target in enumerate(training) if target.label.smiles in unseen]
-    model = _model(first, {"name": "first", "auxbasis": AUXBASIS}, training)
+    model = first.model({"name": "first", "auxbasis": AUXBASIS}, training)
     responses, losses = learn_responses(model, [chosen["train"][i] for i in held], [training[i] for i in held], jobs,
                                         progress)
     log.info("losses: %s", ", ".join(f"{name} {loss:.6f}" for name, loss in losses.items()))
     responses, losses = _helpful(responses, losses)
-    fit = _fit_base(training, size, elements, ridge, progress)
+    fit, problem = Fit.prepared(training, *SIZES[size], elements)
+    fit.weights["base"] = solve(problem, ridge, ITERATIONS, progress=progress)
+    fit.learn_axes(training, ridge, progress)
     check = fit.design(validation)
-    validated = {"base": _validated(fit, check, validation, "base")}
-    for axis, level in AXES.items():
-        if any(level in target.difference for target in training):
-            _fit_axis(fit, training, axis, level, ridge, progress)
-            validated[axis] = _validated(fit, check, validation, axis)
+    validated = {axis: fit.loss(check, validation, axis) for axis in fit.weights}
     if not validated["base"] < 1:
         log.warning("the predicted density, before its responses, is no better than free atoms on the validation "
                     "molecules (loss %.2f of theirs): the model needs more labels", validated["base"])
@@ -137,7 +111,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
         "licence": "Apache-2.0",
     }
     # Validation molecules chose the ridge: a benchmark must not use them either.
-    return save_model(_model(fit, card, training, responses), output,
+    return save_model(fit.model(card, training, responses), output,
                       [molecule_key(t.label.smiles) for t in training + validation])
 
 
@@ -182,12 +156,12 @@ def _learned_elements(training, settings):
 
 def _first_model(training, validation, size, elements, progress):
     """The fit of the ridge with the lowest validation loss, and that ridge."""
-    fit, problem = _prepared(training, size, elements)
+    fit, problem = Fit.prepared(training, *SIZES[size], elements)
     check, trials, waiting = fit.design(validation), {}, list(RIDGES)
     while waiting:
         ridge = waiting.pop(0)
         fit.weights["base"] = solve(problem, ridge, ITERATIONS, progress=progress)
-        trials[ridge] = _validated(fit, check, validation, "base"), fit.weights["base"]
+        trials[ridge] = fit.loss(check, validation), fit.weights["base"]
         log.info("ridge %g: validation loss %.5f of free atoms", ridge, trials[ridge][0])
         best = min(trials, key=lambda r: trials[r][0])
         if not waiting and best == max(trials) < LARGEST_RIDGE:
@@ -206,56 +180,6 @@ def _helpful(responses, losses):
     return responses[:count], dict(list(losses.items())[: count + 1])
 
 
-def _fit_base(targets, size, elements, ridge, progress):
-    fit, problem = _prepared(targets, size, elements)
-    fit.weights["base"] = solve(problem, ridge, ITERATIONS, progress=progress)
-    return fit
-
-
-def _prepared(targets, size, elements):
-    settings, keep = SIZES[size]
-    features = fit_all_features(structures_of(targets), settings)
-    features = {z: f for z, f in features.items() if z in elements}
-    design, contractions = make_design(structures_of(targets), features, settings, keep=keep)
-    return _Fit(settings, features, contractions, {}), make_problem(targets, design)
-
-
-def _fit_axis(fit, targets, axis, level, ridge, progress):
-    """The difference of ``level`` from the base level, learned from the targets that have it."""
-    targets = [t for t in targets if level in t.difference]
-    problem = make_problem(targets, fit.design(targets), level, relative_to=str(BASE))
-    fit.weights[axis] = solve(problem, ridge, ITERATIONS, progress=progress)
-
-
-def _validated(fit, check, validation, axis):
-    """Geometric mean of the validation losses, over those of free atoms at the base level; None where no label is."""
-    level = AXES.get(axis, str(BASE))
-    have = [t for t in validation if level in t.difference]
-    if not have:
-        return None
-    design = check if len(have) == len(validation) else fit.design(have)
-    error = sum(design.predict(fit.weights[part]) for part in {"base", axis})
-    problem = make_problem(have, design, level)
-    problem.target = problem.target - error
-    return geometric_mean(problem.losses({}))
-
-
-def _model(fit, card, targets, responses=()):
-    weights = {axis: {(z, l): fold(w, fit.contractions[z][l]) for (z, l), w in weights.items()}
-               for axis, weights in fit.weights.items()}
-    ranges = _ranges(targets, fit.features, fit.settings)
-    return LinearDensity(card, fit.settings, fit.features, ranges, weights, responses)
-
-
 def _counts(targets):
     """Molecules, not geometries, that hold each element."""
     return Counter(z for z, _ in {(z, t.label.smiles) for t in targets for z in t.label.numbers.tolist()})
-
-
-def _ranges(targets, features, settings):
-    density, numbers, _ = densities(structures_of(targets), settings)
-    ranges = {}
-    for element, model in features.items():
-        own = {l: a[numbers == element] for l, a in density.items()}
-        ranges[element] = Range.of(leading_invariants(model, own))
-    return ranges

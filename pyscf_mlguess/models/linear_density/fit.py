@@ -1,0 +1,86 @@
+"""What is fitted to a training set: features, the design made of them, and weights by axis of the level of theory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pyscf_mlguess.models.linear_density.compression import fold
+from pyscf_mlguess.models.linear_density.design import densities, fit_all_features, make_design
+from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
+from pyscf_mlguess.models.linear_density.model import LinearDensity, leading_invariants
+from pyscf_mlguess.models.novelty import Range
+from pyscf_mlguess.training.dataset import make_problem, structures_of
+from pyscf_mlguess.training.solver import Design, Problem, Weights, geometric_mean, solve
+from pyscf_mlguess.training.targets import BASE, Target
+
+ITERATIONS = 60
+# Differences from the base level that a model learns, each from the molecules that have both levels.
+AXES = {"exact_exchange": "hf/def2-svp", "triple_zeta": "pbe/def2-tzvp"}
+
+
+@dataclass
+class Fit:
+    """Features fitted to a training set, its design, and weights on the features that the solver sees.
+
+    contractions: from all features to those, {element: {l: Contraction}}.  weights: {axis: {(element, l): array}}.
+    """
+
+    settings: AceSettings
+    features: dict[int, AceFeatures]
+    contractions: dict
+    weights: dict[str, Weights] = field(default_factory=dict)
+
+    @classmethod
+    def prepared(cls, targets: list[Target], settings: AceSettings, keep: tuple[int, int, int],
+                 elements: Iterable[int]) -> tuple[Fit, Problem]:
+        """Without weights yet, and the problem whose solution are those of the base level.
+
+        keep: leading features of correlation order one, two and above.
+        """
+        structures = structures_of(targets)
+        features = {z: f for z, f in fit_all_features(structures, settings).items() if z in elements}
+        design, contractions = make_design(structures, features, settings, keep=keep)
+        return cls(settings, features, contractions), make_problem(targets, design)
+
+    @property
+    def size(self) -> int:
+        """Number of weights of the base level."""
+        return sum(w.size for w in self.weights["base"].values())
+
+    def design(self, targets: list[Target]) -> Design:
+        return make_design(structures_of(targets), self.features, self.settings, self.contractions)[0]
+
+    def learn_axes(self, targets: list[Target], ridge: float, progress: bool = True) -> None:
+        """The differences of the other levels from the base level, each from the targets that have it, if any."""
+        for axis, level in AXES.items():
+            if having := [target for target in targets if level in target.difference]:
+                problem = make_problem(having, self.design(having), level, relative_to=str(BASE))
+                self.weights[axis] = solve(problem, ridge, ITERATIONS, progress=progress)
+
+    def loss(self, check: Design, targets: list[Target], axis: str = "base") -> float | None:
+        """Geometric mean of the losses of ``targets``, over those of free atoms at the base level; None where no label
+        has the level.
+
+        check: the design of all of ``targets``.
+        """
+        level = AXES.get(axis, str(BASE))
+        having = [target for target in targets if level in target.difference]
+        if not having:
+            return None
+        design = check if len(having) == len(targets) else self.design(having)
+        error = sum(design.predict(self.weights[part]) for part in {"base", axis})
+        problem = make_problem(having, design, level)
+        problem.target = problem.target - error
+        return geometric_mean(problem.losses({}))
+
+    def model(self, card: dict, targets: list[Target], responses: Iterable = ()) -> LinearDensity:
+        """The model, whose weights act on all features.  targets: those whose surroundings are not novel to it."""
+        weights = {axis: {(z, l): fold(w, self.contractions[z][l]) for (z, l), w in weights.items()}
+                   for axis, weights in self.weights.items()}
+        return LinearDensity(card, self.settings, self.features, self._ranges(targets), weights, tuple(responses))
+
+    def _ranges(self, targets):
+        density, numbers, _ = densities(structures_of(targets), self.settings)
+        return {element: Range.of(leading_invariants(model, {l: a[numbers == element] for l, a in density.items()}))
+                for element, model in self.features.items()}
