@@ -196,3 +196,10 @@ def test_refined_and_two_level_runs(guess):
     assert row["cheap_iterations"] > 2
     wall = row["wall"]
     assert min(wall.values()) >= 0 and wall["model"] + wall["route"] + wall["cheap"] <= wall["guess"] + 1e-3
+
+
+def test_the_step_behind_a_learned_guess_alone():
+    minao, stepped = (run(WATER, guess, PBE)[0] for guess in ("minao", "minao-step"))
+    assert stepped["error"] is None and stepped["code"] and stepped["cheap_iterations"] == 1
+    assert stepped["guess_builds"] == 0 and stepped["cycles"] < minao["cycles"]
+    assert stepped["energy"] == pytest.approx(minao["energy"], abs=1e-8)

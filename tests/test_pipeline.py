@@ -11,10 +11,13 @@ from pyscf import dft, gto, lib, qmmm, scf
 from pyscf.lib import NPArrayWithTag
 
 import pyscf_mlguess
-from pyscf_mlguess import GuessRefused, pipeline
+from pyscf_mlguess import GuessRefused, pipeline, routes
+from pyscf_mlguess.level import LevelOfTheory
+from pyscf_mlguess.models import load_model
 from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.routes import auxiliary_density
 from pyscf_mlguess.routes.auxiliary_density import exact_fit_guess
+from pyscf_mlguess.structure import Structure
 
 ROOT = Path(__file__).parents[1]
 AMMONIA = "N 0 0 0.1; H 0 0.94 -0.27; H 0.81 -0.47 -0.27; H -0.81 -0.47 -0.27"
@@ -106,12 +109,14 @@ def test_exact_fit_stays_within_the_routes_ceiling():
 
 
 def test_a_density_whose_fock_matrix_gives_back_another_one_is_left_as_it_is():
-    mf = dft.RKS(molecule("H 0 0 0; H 0 0 2.5"), xc="pbe")
-    guess, alone = (np.asarray(pipeline.initial_density_matrix(mf, corrected=both)) for both in (True, False))
-    assert guess == pytest.approx(alone, abs=1e-8)
-    near = dft.RKS(molecule("H 0 0 0; H 0 0 0.9"), xc="pbe")
-    guess, alone = (np.asarray(pipeline.initial_density_matrix(near, corrected=both)) for both in (True, False))
-    assert not np.allclose(guess, alone, atol=1e-6)
+    model = load_model()
+    for distance, left in ((2.5, True), (0.9, False)):
+        mf = dft.RKS(molecule(f"H 0 0 0; H 0 0 {distance}"), xc="pbe")
+        prediction = model.predict(Structure.from_mol(mf.mol), LevelOfTheory.of(mf))
+        alone, _ = routes.density_matrix(mf, prediction, None)
+        guess, report = routes.density_matrix(mf, prediction, model.responses)
+        assert np.allclose(np.asarray(guess), np.asarray(alone), rtol=0, atol=1e-6) == left
+        assert any("gives back another one altogether" in note for note in report.notes) == left
 
 
 @pytest.mark.parametrize("breaksym", [0, 1, "mix"])

@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 from conftest import FORMAMIDE, WATER
-from oracles import KINDS, blocks_of, check_determinant, density_blocks, molecule, oracle, solution, spins
-from pyscf import dft, gto, scf
+from oracles import KINDS, blocks_of, check_determinant, molecule, oracle, solution
+from pyscf import gto, scf
 
 from pyscf_mlguess import pipeline, routes
 from pyscf_mlguess.blocks import Blocks
-from pyscf_mlguess.cheap.dielectric import Dielectric
-from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks
 from pyscf_mlguess.refusal import Refusal
 
@@ -137,49 +135,3 @@ def test_other_cores_leave_the_density_of_a_fock_matrix():
     alone, _ = routes.density_matrix(mf, prediction.density)
     assert np.asarray(dm) == pytest.approx(np.asarray(alone), abs=1e-10)
     assert any("Fock matrix of the density alone: a core potential replaces 0" in note for note in report.notes)
-
-
-# -- correction by one cheap Fock matrix --
-
-def pbe(mol):
-    return dft.KS(mol, xc="pbe")
-
-
-CORRECTED = {"closed shell": (scf.RHF, FORMAMIDE, 0), "unrestricted": (scf.UHF, METHYL, 1),
-             "restricted open shell": (scf.ROHF, METHYL, 1), "semilocal": (pbe, FORMAMIDE, 0),
-             "semilocal unrestricted": (pbe, METHYL, 1)}
-
-
-@pytest.mark.parametrize("case", CORRECTED)
-def test_one_cheap_fock_matrix_corrects_a_density_matrix(case):
-    kind, atoms, spin = CORRECTED[case]
-    known = solution(atoms, kind, spin)
-    wrong = sum(spins(known.make_rdm1())) * (2 if spin == 0 else 1)
-    wrong = wrong + 0.1 * (scf.hf.init_guess_by_minao(known.mol) - wrong)
-    prediction, mf = density_blocks(known.mol, wrong), kind(known.mol)
-    bare, _ = routes.density_matrix(mf, prediction)
-    dm, report = routes.density_matrix(mf, prediction, ())
-    check_determinant(mf, dm)
-    before, after = (mf.energy_tot(each) - known.e_tot for each in (bare, dm))
-    assert 0 < after < 0.3 * before and report.objection() is None
-    # What a cheap problem is to refine, it corrects itself.
-    left, _ = routes.density_matrix(mf, prediction, (), CheapProblem(mf))
-    assert np.asarray(left) == pytest.approx(np.asarray(bare), abs=1e-10)
-
-
-@pytest.mark.parametrize("xc, corrected", [("pbe", False), ("b3lyp", False), ("bhandhlyp", True)])
-def test_without_screening_half_of_exchange_must_be_exact(xc, corrected, monkeypatch):
-    monkeypatch.setattr(Dielectric, "pays", lambda problem: False)
-    mf = dft.RKS(molecule(), xc=xc)
-    bare, made = (routes.density_matrix(mf, oracle(DensityBlocks, solution()), responses)[0]
-                  for responses in (None, ()))
-    assert (np.abs(np.asarray(bare) - np.asarray(made)).max() > 1e-4) == corrected
-
-
-def test_without_memory_for_a_cheap_fock_matrix_a_density_matrix_stays_as_it_is():
-    mf = scf.RHF(molecule())
-    expected, _ = routes.density_matrix(mf, oracle(DensityBlocks, solution()))
-    mf.max_memory = 1
-    dm, report = routes.density_matrix(mf, oracle(DensityBlocks, solution()), ())
-    assert np.asarray(dm) == pytest.approx(np.asarray(expected), abs=1e-10)
-    assert any("density matrix not corrected: exact exchange needs" in note for note in report.notes)

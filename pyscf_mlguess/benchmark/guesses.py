@@ -14,6 +14,7 @@ from pyscf_mlguess import load_model, pipeline, refine
 from pyscf_mlguess.benchmark.code_digest import digest_of_code
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.solvers import SOLVERS
+from pyscf_mlguess.cheap.step import problem_of_a_step, stepped
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.refusal import GuessRefused, Refusal
 from pyscf_mlguess.stages import count, stage
@@ -33,6 +34,8 @@ CONVERGED, EXACT_FIT = "converged", "exact-fit"
 UNCHECKED = "ml-unchecked"
 # The learned density as it is, not corrected by what its own Fock matrix gives back.
 DENSITY_ALONE = "ml-density"
+# minao after the step of the cheap problem that stands behind every learned guess: what of that is physics.
+STEPPED = "minao-step"
 # What no key of PySCF's get_init_guess names: arguments of the pipeline.
 _VARIANTS = {UNCHECKED: {"checked": False}, DENSITY_ALONE: {"corrected": False}}
 # <guess>+refine converges the cheap problem first; two-level:<guess> refines and then runs the two-level SCF.
@@ -90,7 +93,7 @@ def code_of(guess: str) -> str:
 
     A change of the code is another guess, whose runs must not be mixed with those that a results file holds.
     """
-    ours = model_of(guess) or source_of(guess) == EXACT_FIT or source_of(guess) != guess
+    ours = model_of(guess) or source_of(guess) in (EXACT_FIT, STEPPED) or source_of(guess) != guess
     return digest_of_code() if ours else ""
 
 
@@ -118,9 +121,9 @@ def check_guess(guess: str, protocol: Protocol) -> None:
     elif family == PRE_SCF and argument:
         if not (argument.isdigit() and len(argument) == 1):
             raise ValueError(f"{guess!r}: expected a grid level from 0 to 9, found {argument!r}")
-    elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *SOLVERS, *_ORACLES):
-        raise ValueError(f"unknown guess {whole!r}; known are {', '.join(CLASSICAL)}, {PRE_SCF}[:grid level], "
-                         f"{PROJECTED}:<basis>, {PREVIOUS}, {', '.join((*SOLVERS, *_ORACLES))}, ml, ml:<model>, "
+    elif guess not in (*CLASSICAL, STEPPED, PRE_SCF, PREVIOUS, *SOLVERS, *_ORACLES):
+        raise ValueError(f"unknown guess {whole!r}; known are {', '.join((*CLASSICAL, STEPPED))}, "
+                         f"{PRE_SCF}[:grid level], {PROJECTED}:<basis>, {PREVIOUS}, {', '.join((*SOLVERS, *_ORACLES))}, ml, ml:<model>, "
                          f"{DENSITY_ALONE}[:<model>], {UNCHECKED}[:<model>], each but the solvers also as "
                          f"<guess>{REFINED}, {TWO_LEVEL}<guess> and {ONE_BUILD}<guess>")
     if protocol.scanner and not _is_key(guess):
@@ -148,6 +151,8 @@ def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
     family, _, argument = guess.partition(":")
     if family in _VARIANTS:
         return _variant(mf, guess, **_VARIANTS[family])
+    if guess == STEPPED:
+        return _stepped(mf)
     if family == PRE_SCF:
         return pre_scf(mf, start.protocol, int(argument or 0))
     if family == PROJECTED:
@@ -174,6 +179,14 @@ def _variant(mf, guess, **options):
     # Outside of the handler, whose traceback would keep the arrays of the refused guess alive.
     warnings.warn(message, GuessRefused, stacklevel=2)
     return mf.get_init_guess(key=BASELINE)
+
+
+def _stepped(mf):
+    with stage("cheap"):
+        problem = problem_of_a_step(mf)
+        if problem is None:
+            raise RuntimeError("no memory for a cheap problem")
+        return np.asarray(stepped(problem, mf.get_init_guess(key=BASELINE)))
 
 
 def _existing(dm, whose):

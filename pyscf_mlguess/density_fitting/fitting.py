@@ -123,10 +123,15 @@ class DensityFitting:
 
 def refit(coefficients: np.ndarray, source: gto.Mole, target: gto.Mole, metric: Metric) -> np.ndarray:
     """The Coulomb fit, in the functions of ``target`` whose metric is given, of a density in those of ``source``."""
-    if source.cart != target.cart:
-        coefficients, source = source.cart2sph_coeff(normalized="sp") @ coefficients, source.copy(deep=False)
-        source.cart = target.cart
-    return metric.solve(gto.intor_cross("int2c2e", target, source) @ coefficients)
+    if source.cart == target.cart:
+        return metric.solve(gto.intor_cross("int2c2e", target, source) @ coefficients)
+    # Integral drivers want both spherical or both cartesian: the spherical functions as sums of cartesian ones.
+    spherical = target if source.cart else source
+    cartesian, to_cartesian = spherical.copy(deep=False), spherical.cart2sph_coeff(normalized="sp")
+    cartesian.cart = True
+    if source.cart:
+        return metric.solve(to_cartesian.T @ (gto.intor_cross("int2c2e", cartesian, source) @ coefficients))
+    return metric.solve(gto.intor_cross("int2c2e", target, cartesian) @ (to_cartesian @ coefficients))
 
 
 def _same_functions(auxmol, fitting):

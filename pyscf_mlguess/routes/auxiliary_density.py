@@ -79,7 +79,8 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
     """Density matrix of a predicted density, (nao, nao) or (2, nao, nao) as the SCF class has it, and its report.
 
     responses: correct the density one after the other, each from the density that the Fock matrix before gives back.
-    cheap: the cheap problem that is to refine the guess: its integrals serve, and a grid that is coarser than its own.
+    cheap: a cheap problem that is to go on from the guess, spins and all: its integrals serve, and a grid that is
+        coarser than its own.
     difference: (nao, nao) of the Fock matrix from that of the density, which then holds all of exact exchange.
     Raises Refusal for a prediction in another auxiliary basis.
     """
@@ -92,16 +93,14 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
     report = DensityReport(natm=auxmol.natm, closed_shell=mol.spin == 0,
                            electrons_missing=mol.nelectron - float(function_integrals(auxmol) @ coefficients))
     route = (DensityRoute(mf, auxmol, hold=bool(responses), difference=difference) if cheap is None
-             else DensityRoute.through(cheap, difference))
-    if route.fitting.auxmol is not auxmol:
-        coefficients = refit(coefficients, auxmol, route.fitting.auxmol, route.fitting.metric)
-    coefficients = route.fitting.restore_electron_count(coefficients, mol.nelectron)
+             else DensityRoute.through(cheap, auxmol, difference))
     for response in responses or ():
+        coefficients = route.density.restore_electron_count(coefficients, mol.nelectron)
         correction = route.correction(coefficients, response)
         if correction is None:
             report.notes.append("density not corrected, its Fock matrix gives back another one altogether")
             break
-        coefficients = route.fitting.restore_electron_count(coefficients + correction, mol.nelectron)
+        coefficients = coefficients + correction
     occupied, report.negative_electrons = route.occupied(coefficients, spins=cheap is None and difference is None)
     report.frontier_gap = occupied.gap
     report.notes += route.potential.notes + occupied.notes
@@ -113,6 +112,8 @@ class DensityRoute:
 
     auxmol: their functions (default: those of predictions).  grid: as for ``AuxiliaryFock``.  hold: keep integrals
     from one density to the next, as far as ``mf.max_memory`` allows.  difference: as for ``density_matrix``.
+
+    density: a fitting in the functions of the coefficients; fitting: that of the integrals, mostly the same one.
     """
 
     def __init__(self, mf: hf.SCF, auxmol=None, grid=GRID_LEVEL, hold: bool = False,
@@ -121,15 +122,17 @@ class DensityRoute:
         self._difference = 0.0 if difference is None else difference
         hold_mb = max(0.0, mf.max_memory - lib.current_memory()[0]) * _INTEGRAL_SHARE if hold else 0.0
         self.fitting = DensityFitting.of(mf, auxmol, not LevelOfTheory.of(mf).is_semilocal, hold_mb)
+        self.density = self.fitting
         self._fock = AuxiliaryFock(self.fitting, self.potential, grid)
 
     @classmethod
-    def through(cls, cheap: CheapProblem, difference: np.ndarray | None = None) -> "DensityRoute":
-        """With the integrals, and in the auxiliary functions, of a cheap problem."""
+    def through(cls, cheap: CheapProblem, auxmol, difference: np.ndarray | None = None) -> "DensityRoute":
+        """With the integrals of a cheap problem, in its auxiliary functions."""
         self = cls.__new__(cls)
         self.potential, self._scf = SemilocalPotential.of(cheap.mf, difference is not None), cheap.scf
         self._difference = 0.0 if difference is None else difference
         self.fitting = cheap.fitting
+        self.density = self.fitting if self.fitting.auxmol is auxmol else DensityFitting(cheap.mol, auxmol)
         self._fock = AuxiliaryFock(self.fitting, self.potential, START_GRID)
         return self
 
@@ -137,8 +140,12 @@ class DensityRoute:
                  spins: bool = False) -> tuple[Occupied, float]:
         """The occupied orbitals of the density's Fock matrix, and its electrons in regions of negative density.
 
+        The density is made to hold the molecule's electrons.
         spins: give alpha and beta electrons, where their numbers differ, orbitals of their own.
         """
+        if self.density is not self.fitting:
+            coefficients = refit(coefficients, self.density.auxmol, self.fitting.auxmol, self.fitting.metric)
+        coefficients = self.fitting.restore_electron_count(coefficients, self.fitting.mol.nelectron)
         matrix, negative = self._fock.matrix(coefficients)
         fock = self._scf.hcore + matrix + self._difference
         occupied = occupy(self._scf, fock, break_spin_symmetry)
@@ -150,11 +157,14 @@ class DensityRoute:
         """The fitted density (naux,) of the orbitals that the Fock matrix of ``coefficients`` gives."""
         # Breaking the spin symmetry is for the guess itself: it may move charge.
         dm = np.asarray(self.occupied(coefficients, break_spin_symmetry=False)[0].dm)
-        return self.fitting.fit(dm if dm.ndim == 2 else dm[0] + dm[1])
+        found = self.fitting.fit(dm if dm.ndim == 2 else dm[0] + dm[1])
+        if self.density is self.fitting:
+            return found
+        return refit(found, self.fitting.auxmol, self.density.auxmol, self.density.metric)
 
     def correction(self, coefficients: np.ndarray, response: Response) -> np.ndarray | None:
         """What the density's Fock matrix says about its error; None where that is out of all proportion."""
-        auxmol, metric = self.fitting.auxmol, self.fitting.metric.matrix
+        auxmol, metric = self.density.auxmol, self.density.metric.matrix
         numbers = element_numbers(self.fitting.mol)
         residual = self.output_density(coefficients) - coefficients
         correction = response.correction(numbers[numbers > 0], auxmol, residual, metric)

@@ -9,21 +9,17 @@ import numpy as np
 import scipy.linalg
 from pyscf.scf import hf, uhf
 
-from pyscf_mlguess.cheap.anderson import Anderson
-from pyscf_mlguess.cheap.dielectric import Dielectric
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.density_fitting.fitting import DensityFitting
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.predictions import DensityBlocks
-from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.routes import free_atoms
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
 from pyscf_mlguess.routes.projection import Reference, electrons_by_orbital, occupy_space
 from pyscf_mlguess.routes.report import Report
 from pyscf_mlguess.scf_copy import ScfCopy
-from pyscf_mlguess.stages import count
 
 # Part of the way from a converged density matrix to minao's, a guess has lost its lead over minao where more than 0.5
 # to 1 electrons are moved on an atom and the gap is below 0.8 to 0.65 (acetic anhydride, PBE/def2-SVP); random noise
@@ -31,10 +27,6 @@ from pyscf_mlguess.stages import count
 MOST_ELECTRONS_MISSING = 0.1  # per atom, before the natural occupations are made whole
 MOST_ELECTRONS_MOVED = 1.0  # by that, on one atom
 SMALLEST_GAP = 0.4  # between natural occupations; that of a determinant is 1
-# Share of exact exchange from which on a Fock matrix of the density matrix corrects it without its screening, too: with
-# Hartree-Fock, six molecules take 61 cycles from a network's density matrix, 56 after that, 55 with screening (minao
-# 74).  With PBE, charge answers to a Fock matrix by more than it was wrong: 65, 75, 58 (minao 79); B3LYP: 60, 64, 50.
-LEAST_EXCHANGE = 0.5
 
 
 @dataclass
@@ -80,10 +72,7 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
 
     The natural orbitals of the largest occupations are filled, which is the nearest determinant (the retraction onto
     the Grassmann manifold).  In another basis than the reference they are projected.
-    responses: None takes the natural orbitals as they are.  Otherwise one Fock matrix of the cheap problem, with the
-    density's own Coulomb, exchange and correlation, corrects them, screened as ``Dielectric`` says, unless ``cheap`` is
-    there and will.  Where screening does not pay (large molecules) that Fock matrix is not used, but for exact exchange
-    of at least ``LEAST_EXCHANGE``.  What a model has learned about fitted densities is not asked.
+    responses: what a model has learned about fitted densities is not asked.  cheap: its copy of the SCF object serves.
     Raises Refusal as ``Reference``.
     """
     scf = ScfCopy(mf) if cheap is None else cheap.scf
@@ -98,29 +87,7 @@ def density_matrix(mf: hf.SCF, prediction: DensityBlocks, responses: Sequence[Re
     orbitals = reference.project(orbitals)
     occupied = occupy_space(scf, orbitals, electrons, _order(scf, orbitals, electrons))
     report.notes += occupied.notes
-    if responses is None or cheap is not None:
-        return occupied.dm, report
-    try:
-        return corrected(CheapProblem(mf), occupied.dm), report
-    except Refusal as refusal:
-        # No memory for exact exchange, say: the natural orbitals are a guess without it.
-        report.notes.append(f"density matrix not corrected: {refusal}")
-        return occupied.dm, report
-
-
-def corrected(problem: CheapProblem, dm: np.ndarray) -> np.ndarray:
-    """The density matrix after the cheap problem's Fock matrix of ``dm`` and its screening, of the same shape, with its
-    orbitals; ``dm`` where that would not pay."""
-    anderson = Anderson(problem)
-    start = anderson.start(problem.state_of(dm))
-    count("cheap_iterations", 1)
-    # Asked now: what an iteration costs is known after the first.
-    if Dielectric.pays(problem):
-        anderson.screen()
-        return problem.state(*anderson.next()).dm
-    if LevelOfTheory.of(problem.mf).exact_exchange < LEAST_EXCHANGE:
-        return dm
-    return problem.state(problem.effective(start.cheap, start.state), start.cheap).dm
+    return occupied.dm, report
 
 
 def natural_orbitals(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
