@@ -31,8 +31,12 @@ def train(
     target: Annotated[str, typer.Option(
         help="Of pair-blocks and message-passing: density-matrix, fock-matrix or exchange, which want labels with "
              "orbitals; of message-passing also density.")] = "exchange",
-    size: Annotated[str, typer.Option(
-        help="Of the representation: small, medium or full; of message-passing also large.")] = "full",
+    start: Annotated[Optional[str], typer.Option(
+        help="Of linear-density: name or path of a model to improve by these labels. Default: a model from scratch."
+    )] = None,
+    size: Annotated[Optional[str], typer.Option(
+        help="Of the representation: small, medium or full; of message-passing also large. "
+             "Default: full, with --start small.")] = None,
     molecules: Annotated[Optional[int], typer.Option(
         min=4, help="Train on so many molecules only; for learning curves.")] = None,
     linear: Annotated[Optional[str], typer.Option(
@@ -62,6 +66,13 @@ def train(
         except ModuleNotFoundError as error:
             raise ValueError(f"training needs {error.name}: {how_to_install('train')}") from None
         choice = {"target": target.replace("-", " ")} if family != "linear-density" else {}
+        if start:
+            if family != "linear-density":
+                raise ValueError(f"--start is for the family linear-density, not {family}")
+            if not labels:
+                raise ValueError("--start wants labels of your own: mlguess train mine.h5 --start ...")
+            run, choice = import_module("pyscf_mlguess.models.linear_density.adaptation").adapt, {"start": start}
+        size = size or ("small" if start else "full")
         if family == "message-passing":
             choice |= {"linear": linear, "epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
         path = run(labels or repository_labels(), output, cache, jobs=jobs, size=size, molecules=molecules, **choice)

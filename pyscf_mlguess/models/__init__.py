@@ -16,6 +16,8 @@ from pathlib import Path
 
 from pyscf_mlguess.extras import how_to_install
 from pyscf_mlguess.models.base import CARD_FIELDS, Family, Model, ModelError
+from pyscf_mlguess.models.geometries import write_geometries
+from pyscf_mlguess.structure import Structure
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 FAMILIES = {
@@ -47,6 +49,11 @@ def load_model(name: str | Path = "default") -> Model:
     damaged or do not belong together, FileNotFoundError for a missing file.
     """
     return _load(*_path(name))
+
+
+def checkpoint(name: str | Path = "default") -> Path:
+    """The file of weights of a model; raises as ``load_model``, but for files that are not there."""
+    return _path(name)[0]
 
 
 def _path(name: str | Path) -> tuple[Path, str | None]:
@@ -159,10 +166,11 @@ def _require(card, fields, card_path):
         raise ModelError(f"{card_path} lacks {', '.join(sorted(missing))}")
 
 
-def save_model(model, path: str | Path, molecules: Iterable[str] = ()) -> Path:
+def save_model(model, path: str | Path, molecules: Iterable[str] = (), geometries: Iterable[Structure] = ()) -> Path:
     """Write weights and card (with their SHA-256) to ``path`` (.safetensors) and its .json.
 
     molecules: InChIKeys of the training molecules, written beside them for ``trained_on``.
+    geometries: what they were trained on, for who learns more from other labels.
     """
     from safetensors.numpy import save
 
@@ -171,6 +179,8 @@ def save_model(model, path: str | Path, molecules: Iterable[str] = ()) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     model.card["sha256"] = hashlib.sha256(content).hexdigest()
+    if geometries:
+        model.card["geometries_sha256"] = write_geometries(path, geometries)
     path.with_suffix(".json").write_text(json.dumps(model.card, indent=1) + "\n")
     if molecules:
         path.with_suffix(".trained_on.txt").write_text("\n".join(sorted(set(molecules))) + "\n")

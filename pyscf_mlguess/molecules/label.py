@@ -58,6 +58,14 @@ def molecule_of(label: Label) -> Molecule:
     return Molecule(label.name, symbols, tuple(map(tuple, positions.tolist())), label.charge, smiles=label.smiles)
 
 
+def identity(label: Label) -> str:
+    """What tells molecules apart: the SMILES, or the formula and the charge where there is none."""
+    if label.smiles:
+        return label.smiles
+    numbers, counts = np.unique(label.numbers, return_counts=True)
+    return "".join(f"{ELEMENTS[z]}{n}" for z, n in zip(numbers, counts)) + f"({label.charge:+d})"
+
+
 def merge(*collections: Iterable[Label]) -> list[Label]:
     """One label per name with the levels of all; of the same level the last one counts, in all that it has.
 

@@ -101,10 +101,18 @@ def geometric_mean(losses: np.ndarray) -> float:
 _CONVERGED = 1e-10
 
 
-def solve(problem: Problem, ridge: float, iterations: int, progress: bool = True) -> Weights:
-    """Weights {key: (n_l, nfeatures)} after at most ``iterations`` of preconditioned conjugate gradients."""
+def solve(problem: Problem, ridge: float, iterations: int, progress: bool = True,
+          rehearsed: Weights | None = None) -> Weights:
+    """Weights {key: (n_l, nfeatures)} after at most ``iterations`` of preconditioned conjugate gradients.
+
+    rehearsed: {key: (nfeatures, nfeatures)}, sums of products of the features of atoms at which nothing is to be
+        predicted, each in the average metric of its kind.
+    """
     design, scales = problem.design, problem.output_scales()
-    preconditioner = _preconditioner(problem, scales, ridge)
+    blocks = problem.mean_blocks()
+    curvatures = {key: scales[key].T @ blocks[key] @ scales[key] for key in scales}
+    rehearsed = rehearsed or {}
+    preconditioner = _preconditioner(design, curvatures, rehearsed, ridge)
 
     def outer(weights):
         return {key: scales[key] @ w for key, w in weights.items()}
@@ -121,6 +129,8 @@ def solve(problem: Problem, ridge: float, iterations: int, progress: bool = True
     for _ in tqdm(range(iterations), desc="conjugate gradients", disable=not progress):
         image = adjoint(problem.apply_metric(design.predict(outer(direction))))
         image = {key: image[key] + ridge * direction[key] for key in image}
+        for key in image.keys() & rehearsed.keys():
+            image[key] = image[key] + curvatures[key] @ direction[key] @ rehearsed[key]
         length = old / _dot(direction, image)
         for key in weights:
             weights[key] = weights[key] + length * direction[key]
@@ -134,13 +144,12 @@ def solve(problem: Problem, ridge: float, iterations: int, progress: bool = True
     return outer(weights)
 
 
-def _preconditioner(problem, scales, ridge):
+def _preconditioner(design, curvatures, rehearsed, ridge):
     """The Hessian's blocks per element and l, as if atoms did not see each other, inverted."""
-    blocks = problem.mean_blocks()
     parts = {}
-    for key, features in problem.design.features.items():
-        outputs, left = np.linalg.eigh(scales[key].T @ blocks[key] @ scales[key])
-        inputs, right = np.linalg.eigh((features.T @ features).astype(float))
+    for key, features in design.features.items():
+        outputs, left = np.linalg.eigh(curvatures[key])
+        inputs, right = np.linalg.eigh((features.T @ features).astype(float) + rehearsed.get(key, 0.0))
         # eigh of a singular positive matrix may return tiny negative values.
         parts[key] = left, right, np.outer(np.maximum(outputs, 0), np.maximum(inputs, 0)) + ridge
 

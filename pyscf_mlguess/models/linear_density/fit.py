@@ -10,6 +10,7 @@ from pyscf_mlguess.models.linear_density.design import densities, fit_all_featur
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
 from pyscf_mlguess.models.linear_density.model import LinearDensity, leading_invariants
 from pyscf_mlguess.models.novelty import Range
+from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.dataset import make_problem, structures_of
 from pyscf_mlguess.training.solver import Design, Problem, Weights, geometric_mean, solve
 from pyscf_mlguess.training.targets import BASE, Target
@@ -49,14 +50,18 @@ class Fit:
         return sum(w.size for w in self.weights["base"].values())
 
     def design(self, targets: list[Target]) -> Design:
-        return make_design(structures_of(targets), self.features, self.settings, self.contractions)[0]
+        return self.design_of(structures_of(targets))
 
-    def learn_axes(self, targets: list[Target], ridge: float, progress: bool = True) -> None:
+    def design_of(self, structures: list[Structure]) -> Design:
+        return make_design(structures, self.features, self.settings, self.contractions)[0]
+
+    def learn_axes(self, targets: list[Target], ridge: float, progress: bool = True,
+                   rehearsed: Weights | None = None) -> None:
         """The differences of the other levels from the base level, each from the targets that have it, if any."""
         for axis, level in AXES.items():
             if having := [target for target in targets if level in target.difference]:
                 problem = make_problem(having, self.design(having), level, relative_to=str(BASE))
-                self.weights[axis] = solve(problem, ridge, ITERATIONS, progress=progress)
+                self.weights[axis] = solve(problem, ridge, ITERATIONS, progress, rehearsed)
 
     def loss(self, check: Design, targets: list[Target], axis: str = "base") -> float | None:
         """Geometric mean of the losses of ``targets``, over those of free atoms at the base level; None where no label

@@ -34,6 +34,7 @@ class LinearDensity:
         split-valence basis; "exact_exchange" and "triple_zeta" are the differences of Hartree-Fock's and of a
         triple-zeta basis' density from it, of which a level takes its share.
     responses: what the model knows about densities that are not self-consistent, step by step.
+    start: the model that this one corrects; what both predict is added.
     """
 
     card: dict
@@ -42,10 +43,26 @@ class LinearDensity:
     ranges: dict[int, Range]
     weights: dict[str, dict[tuple[int, int], np.ndarray]]
     responses: tuple[Response, ...] = ()
+    start: LinearDensity | None = None
     density = None
 
     def predict(self, structure: Structure, level: LevelOfTheory = LevelOfTheory()) -> AuxiliaryDensity:
-        """The density relative to free atoms, interpolated in the shares of exact exchange and triple zeta (0 to 1)."""
+        """The density relative to free atoms, interpolated in the shares of exact exchange and triple zeta (0 to 1).
+
+        An atom is as novel as to the one of the two models that knows it better.
+        """
+        own = self._predict(structure, level)
+        if self.start is None:
+            return own
+        before = self.start.predict(structure, level)
+        blocks = [{l: sum(part[l] for part in (first, second) if l in part) for l in first.keys() | second.keys()}
+                  for first, second in zip(before.blocks, own.blocks)]
+        novelty = np.full(len(structure), np.inf)
+        for elements, part in ((self.start.card["elements"], before), (list(self.features), own)):
+            novelty = np.where(np.isin(structure.numbers, elements), np.minimum(novelty, part.novelty), novelty)
+        return AuxiliaryDensity(own.auxbasis, blocks, np.where(np.isfinite(novelty), novelty, 0.0))
+
+    def _predict(self, structure, level):
         density = neighbour_density(structure, self.settings)
         charge = np.full(len(structure), structure.charge / max(len(structure), 1))
         blocks: list[dict[int, np.ndarray]] = [{} for _ in range(len(structure))]
@@ -91,17 +108,22 @@ class LinearDensity:
             for (element, l), matrix in weights.items():
                 name = f"{axis}/{element}/{l}"
                 named[f"weights/{name}"], named[f"unit/{name}"] = to_whole_numbers(matrix)
+        if self.start is not None:
+            named |= {f"start/{name}": array for name, array in self.start.tensors().items()}
         return named
 
     @classmethod
     def from_tensors(cls, card: dict, tensors: dict[str, np.ndarray]) -> "LinearDensity":
         """The inverse of ``tensors``; raises KeyError when one is missing."""
-        tensors = {name: array.astype(float) for name, array in tensors.items()}
+        before = {name.removeprefix("start/"): array for name, array in tensors.items() if name.startswith("start/")}
+        start = cls.from_tensors(card["start"], before) if card.get("start") else None
+        tensors = {name: array.astype(float) for name, array in tensors.items() if not name.startswith("start/")}
         settings = AceSettings(**{key: tuple(v) if isinstance(v, list) else v for key, v in card["settings"].items()})
         # The order of products follows that of the couplings, and a file keeps no order.
         couplings = {tuple(map(int, name.split("/")[1:])): tensors[name]
                      for name in sorted(tensors) if name.startswith("coupling/")}
-        features = {element: AceFeatures(settings, couplings) for element in card["elements"]}
+        learned = card["elements"] if start is None else card["elements_learned"]
+        features = {element: AceFeatures(settings, couplings) for element in learned}
         for element, own in features.items():
             for kind in ("singles", "pairs"):
                 for l in range(settings.lmax + 1):
@@ -126,7 +148,8 @@ class LinearDensity:
         for kind, found in (("coupling", couplings), ("weights/base", weights["base"])):
             if not found:
                 raise KeyError(kind)
-        return cls(card, settings, features, ranges, weights, tuple(responses[step] for step in sorted(responses)))
+        steps = tuple(responses[step] for step in sorted(responses))
+        return cls(card, settings, features, ranges, weights, steps, start)
 
     @staticmethod
     def upgrade(card: dict, tensors: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:

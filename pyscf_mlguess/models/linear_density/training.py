@@ -15,14 +15,14 @@ from pyscf_mlguess.models import FAMILIES, save_model
 from pyscf_mlguess.models.linear_density.features import AceSettings
 from pyscf_mlguess.models.linear_density.fit import AXES, ITERATIONS, Fit
 from pyscf_mlguess.models.linear_density.model import SERVED_SPINS, settings_for_card
-from pyscf_mlguess.molecules.label import merge
+from pyscf_mlguess.molecules.label import identity, merge
 from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
 from pyscf_mlguess.molecules.split import split_of, subset
-from pyscf_mlguess.training.dataset import load_targets
+from pyscf_mlguess.training.dataset import load_targets, structures_of
 from pyscf_mlguess.training.responses import learn_responses
 from pyscf_mlguess.training.solver import solve
-from pyscf_mlguess.training.targets import BASE, prepare_metrics
+from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     for part in chosen.values():
         prepare_metrics(part, cache, jobs, progress)
     training, validation = (load_targets(cache, part, progress) for part in chosen.values())
-    elements, left_out = _learned_elements(training, SIZES[size][0])
+    elements, left_out = learned_elements(training, SIZES[size][0])
     smiles = {target.label.smiles for target in training}
     unseen = subset(smiles, min(UNSEEN, len(smiles) // 4))
     seen = [target for target in training if target.label.smiles not in unseen]
@@ -112,7 +112,7 @@ def train(labels: Iterable[str | Path], output: str | Path, cache: str | Path, j
     }
     # Validation molecules chose the ridge: a benchmark must not use them either.
     return save_model(fit.model(card, training, responses), output,
-                      [molecule_key(t.label.smiles) for t in training + validation])
+                      [molecule_key(t.label.smiles) for t in training + validation], structures_of(training))
 
 
 def labels_with_densities(paths: Iterable[str | Path], molecules: int | None = None) -> tuple[list, list]:
@@ -135,9 +135,13 @@ def labels_with_densities(paths: Iterable[str | Path], molecules: int | None = N
     return chosen["train"], chosen["validation"]
 
 
-def _learned_elements(training, settings):
-    """Elements that the model learns, and of the others why they stay free atoms, {symbol: reason}."""
-    counts, molecules = _counts(training), len({t.label.smiles for t in training})
+def learned_elements(training: list[Target], settings: AceSettings,
+                     otherwise: str = "stays a free atom") -> tuple[list[int], dict[str, str]]:
+    """Elements that the model learns, and of the others why not, {symbol: reason}.
+
+    otherwise: what becomes of these, for the log.  Raises ValueError where no element is left.
+    """
+    counts, molecules = _counts(training), len({identity(t.label) for t in training})
     needed = min(FEWEST_MOLECULES, math.ceil(FEWEST_SHARE * molecules))
     left_out = {}
     for element, count in sorted(counts.items()):
@@ -146,7 +150,7 @@ def _learned_elements(training, settings):
         elif count < needed:
             left_out[ELEMENTS[element]] = f"{count} training molecules, {needed} needed"
     for symbol, reason in left_out.items():
-        log.warning("%s stays a free atom: %s", symbol, reason)
+        log.warning("%s %s: %s", symbol, otherwise, reason)
     elements = [element for element in counts if ELEMENTS[element] not in left_out]
     if not elements:
         raise ValueError(f"no element is in enough of the {molecules} training molecules: "
@@ -182,4 +186,4 @@ def _helpful(responses, losses):
 
 def _counts(targets):
     """Molecules, not geometries, that hold each element."""
-    return Counter(z for z, _ in {(z, t.label.smiles) for t in targets for z in t.label.numbers.tolist()})
+    return Counter(z for z, _ in {(z, identity(t.label)) for t in targets for z in t.label.numbers.tolist()})
