@@ -123,9 +123,10 @@ def check_guess(guess: str, protocol: Protocol) -> None:
             raise ValueError(f"{guess!r}: expected a grid level from 0 to 9, found {argument!r}")
     elif guess not in (*CLASSICAL, STEPPED, PRE_SCF, PREVIOUS, *SOLVERS, *_ORACLES):
         raise ValueError(f"unknown guess {whole!r}; known are {', '.join((*CLASSICAL, STEPPED))}, "
-                         f"{PRE_SCF}[:grid level], {PROJECTED}:<basis>, {PREVIOUS}, {', '.join((*SOLVERS, *_ORACLES))}, ml, ml:<model>, "
-                         f"{DENSITY_ALONE}[:<model>], {UNCHECKED}[:<model>], each but the solvers also as "
-                         f"<guess>{REFINED}, {TWO_LEVEL}<guess> and {ONE_BUILD}<guess>")
+                         f"{PRE_SCF}[:grid level], {PROJECTED}:<basis>, {PREVIOUS}, "
+                         f"{', '.join((*SOLVERS, *_ORACLES))}, ml, ml:<model>, {DENSITY_ALONE}[:<model>], "
+                         f"{UNCHECKED}[:<model>], each but the solvers also as <guess>{REFINED}, {TWO_LEVEL}<guess> "
+                         f"and {ONE_BUILD}<guess>")
     if protocol.scanner and not _is_key(guess):
         raise ValueError(f"{whole!r}: a scanner starts from {', '.join(CLASSICAL)}, ml or ml:<model>")
     if guess == "vsap" and protocol.xc.lower() == "hf":

@@ -34,9 +34,8 @@ def train(
     start: Annotated[Optional[str], typer.Option(
         help="Of linear-density: name or path of a model to improve by these labels. Default: a model from scratch."
     )] = None,
-    size: Annotated[Optional[str], typer.Option(
-        help="Of the representation: small, medium or full; of message-passing also large. "
-             "Default: full, with --start small.")] = None,
+    size: Annotated[str, typer.Option(
+        help="Of the representation: small, medium or full; of message-passing also large.")] = "full",
     molecules: Annotated[Optional[int], typer.Option(
         min=4, help="Train on so many molecules only; for learning curves.")] = None,
     linear: Annotated[Optional[str], typer.Option(
@@ -72,7 +71,6 @@ def train(
             if not labels:
                 raise ValueError("--start wants labels of your own: mlguess train mine.h5 --start ...")
             run, choice = import_module("pyscf_mlguess.models.linear_density.adaptation").adapt, {"start": start}
-        size = size or ("small" if start else "full")
         if family == "message-passing":
             choice |= {"linear": linear, "epochs": epochs, "batch": batch, "rate": rate, "seed": seed}
         path = run(labels or repository_labels(), output, cache, jobs=jobs, size=size, molecules=molecules, **choice)

@@ -33,11 +33,12 @@ from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
 
 log = logging.getLogger(__name__)
 
-# The ridge is the one with which molecules that were left out, a quarter at a time, are predicted best.
-RIDGES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# The ridge is the one with which molecules that were left out, a quarter at a time, are predicted best.  With smaller
+# ones single precision does not converge.
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 _FOLDS = 4
-# So many of the start's geometries stand for all; an atom there counts as this share of one in the labels.
-_REHEARSED, STRENGTH = 400, 0.1
+# So many of the start's geometries stand for all.
+_REHEARSED = 400
 # At a time: their features take memory.
 _CHUNK = 50
 _LEVELS = {"base": LevelOfTheory(), "exact_exchange": LevelOfTheory(1.0, 1.0),
@@ -45,7 +46,7 @@ _LEVELS = {"base": LevelOfTheory(), "exact_exchange": LevelOfTheory(1.0, 1.0),
 
 
 def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, start: str | Path = "default",
-          jobs: int = 2, size: str = "small", molecules: int | None = None, progress: bool = True) -> Path:
+          jobs: int = 2, size: str = "full", molecules: int | None = None, progress: bool = True) -> Path:
     """Train a correction of a linear density model on label files; write weights and card.
 
     start: name or path of the model, or of one that takes its density from it.  The rest is as in ``train``.
@@ -143,7 +144,7 @@ def _rehearsed(fit: Fit, geometries: list[Structure]) -> Weights:
     """What ``solve`` wants of the geometries that the start was trained on."""
     usable = [s for s in geometries if fit.features.keys() & set(s.numbers.tolist())]
     chosen = [usable[i] for i in np.random.default_rng(0).permutation(len(usable))[:_REHEARSED]]
-    share = STRENGTH * len(usable) / max(len(chosen), 1)
+    share = len(usable) / max(len(chosen), 1)
     sums: Weights = {}
     for begin in range(0, len(chosen), _CHUNK):
         for key, rows in fit.design_of(chosen[begin : begin + _CHUNK]).features.items():
