@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
-# An hour is too long for a test.
-SHORT = {"07_own_network": ("--molecules", "16", "--epochs", "2")}
+# An hour and ten minutes are too long for a test.
+SHORT = {"07_own_network": ("--molecules", "16", "--epochs", "2"),
+         "11_own_chemistry": ("--molecules", "8", "--unseen", "1", "--size", "small")}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda p: p.stem)

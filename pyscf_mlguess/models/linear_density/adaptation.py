@@ -27,15 +27,14 @@ from pyscf_mlguess.molecules.label_files import read_labels
 from pyscf_mlguess.molecules.smiles import molecule_key
 from pyscf_mlguess.molecules.split import subset
 from pyscf_mlguess.structure import Structure
-from pyscf_mlguess.training.dataset import load_targets, make_problem, structures_of
+from pyscf_mlguess.training.dataset import load_targets, structures_of
 from pyscf_mlguess.training.solver import Weights, solve
 from pyscf_mlguess.training.targets import BASE, Target, prepare_metrics
 
 log = logging.getLogger(__name__)
 
-# The ridge is the one with which molecules that were left out, a quarter at a time, are predicted best.  With smaller
-# ones single precision does not converge.
-RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+# The ridge is the one with which molecules that were left out, a quarter at a time, are predicted best.
+RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _FOLDS = 4
 # So many of the start's geometries stand for all.
 _REHEARSED = 400
@@ -65,7 +64,7 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
     settings = AceSettings(**settings_for_card(settings) | {
         "elements": tuple(sorted({int(z) for label in chosen for z in label.numbers}))})
     elements, left_out = learned_elements(targets, settings, "stays as in the start")
-    fit, problem = Fit.prepared(targets, settings, keep, elements)
+    fit, problem = Fit.prepared(targets, settings, keep, elements, np.float64)
     geometries = read_geometries(checkpoint(name), start.card["geometries_sha256"])
     rehearsed = _rehearsed(fit, geometries)
     ridge, losses = _best_ridge(fit, targets, rehearsed, progress)
@@ -160,7 +159,7 @@ def _best_ridge(fit, targets, rehearsed, progress):
     logarithms = dict.fromkeys(("start", *RIDGES), 0.0)
     for fold in range(_FOLDS):
         seen, left = ([t for t in targets if (fold_of[identity(t.label)] == fold) == out] for out in (False, True))
-        problem, check = make_problem(seen, fit.design(seen)), fit.design(left)
+        problem, check = fit.problem(seen), fit.design(left)
         for trial in logarithms:
             trained = {} if trial == "start" else solve(problem, trial, ITERATIONS, False, rehearsed)
             fit.weights["base"] = trained

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from pyscf_mlguess.models.linear_density.compression import fold
 from pyscf_mlguess.models.linear_density.design import densities, fit_all_features, make_design
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
@@ -25,16 +27,18 @@ class Fit:
     """Features fitted to a training set, its design, and weights on the features that the solver sees.
 
     contractions: from all features to those, {element: {l: Contraction}}.  weights: {axis: {(element, l): array}}.
+    precision: of what is solved; double, in twice the memory, where atoms are rehearsed.
     """
 
     settings: AceSettings
     features: dict[int, AceFeatures]
     contractions: dict
     weights: dict[str, Weights] = field(default_factory=dict)
+    precision: type = np.float32
 
     @classmethod
     def prepared(cls, targets: list[Target], settings: AceSettings, keep: tuple[int, int, int],
-                 elements: Iterable[int]) -> tuple[Fit, Problem]:
+                 elements: Iterable[int], precision: type = np.float32) -> tuple[Fit, Problem]:
         """Without weights yet, and the problem whose solution are those of the base level.
 
         keep: leading features of correlation order one, two and above.
@@ -42,7 +46,8 @@ class Fit:
         structures = structures_of(targets)
         features = {z: f for z, f in fit_all_features(structures, settings).items() if z in elements}
         design, contractions = make_design(structures, features, settings, keep=keep)
-        return cls(settings, features, contractions), make_problem(targets, design)
+        fit = cls(settings, features, contractions, precision=precision)
+        return fit, fit.problem(targets, design)
 
     @property
     def size(self) -> int:
@@ -55,12 +60,21 @@ class Fit:
     def design_of(self, structures: list[Structure]) -> Design:
         return make_design(structures, self.features, self.settings, self.contractions)[0]
 
+    def problem(self, targets: list[Target], design: Design | None = None, level: str = str(BASE),
+                relative_to: str = "") -> Problem:
+        """As ``make_problem``, in this precision; design: that of ``targets``, where it is there."""
+        design = self.design(targets) if design is None else design
+        features = {key: rows.astype(self.precision, copy=False) for key, rows in design.features.items()}
+        problem = make_problem(targets, Design(features, design.indices, design.offsets), level, relative_to)
+        return Problem(problem.design, problem.target.astype(self.precision, copy=False),
+                       [metric.astype(self.precision, copy=False) for metric in problem.metrics])
+
     def learn_axes(self, targets: list[Target], ridge: float, progress: bool = True,
                    rehearsed: Weights | None = None) -> None:
         """The differences of the other levels from the base level, each from the targets that have it, if any."""
         for axis, level in AXES.items():
             if having := [target for target in targets if level in target.difference]:
-                problem = make_problem(having, self.design(having), level, relative_to=str(BASE))
+                problem = self.problem(having, level=level, relative_to=str(BASE))
                 self.weights[axis] = solve(problem, ridge, ITERATIONS, progress, rehearsed)
 
     def loss(self, check: Design, targets: list[Target], axis: str = "base") -> float | None:
