@@ -15,7 +15,7 @@ from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.base import Model
 from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.predictions import FockBlocks
-from pyscf_mlguess.refusal import check_molecule, check_scf_class, numerical_errors_refused
+from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class, numerical_errors_refused
 from pyscf_mlguess.stages import stage
 from pyscf_mlguess.structure import Structure
 
@@ -51,18 +51,25 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
         if checked:
             gate.check_prediction(model, structure, prediction)
         alone = corrected and cheap is None
-        with stage("cheap"):
-            problem = problem_of_a_step(mf) if alone else cheap
+        problem = problem_of_a_step(mf) if alone else cheap
         with stage("route"):
             responses = model.responses if alone else None
             dm, report = routes.density_matrix(mf, prediction, responses, problem)
         if checked:
             gate.check_report(report)
-        if alone and problem is not None:
-            with stage("cheap"), single_blas():
-                dm = stepped(problem, dm)
+    if alone and problem is not None:
+        dm = _after_a_step(problem, dm, report)
     _log(mf, model, structure, prediction, level, report)
     return dm
+
+
+def _after_a_step(problem, dm, report):
+    try:
+        with numerical_errors_refused(), stage("cheap"), single_blas():
+            return stepped(problem, dm)
+    except Refusal as refusal:
+        report.notes.append(f"without a step of the cheap problem: {refusal}")
+        return dm
 
 
 def _log(mf, model, structure, prediction, level, report):

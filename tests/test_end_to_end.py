@@ -51,12 +51,12 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("key, tolerance", [("ml", 4e-4), ("ml+refine", 1e-3)])
+@pytest.mark.parametrize("key", ["ml", "ml+refine"])
 @pytest.mark.parametrize("run", RUNS)
-def test_the_guess_turns_with_the_molecule(run, key, tolerance, rotation):
+def test_the_guess_turns_with_the_molecule(run, key, rotation):
     """Up to the grid, whose points do not: see the next test."""
     mol, mean_field = RUNS[run]
-    assert rotation_error(mol(), rotation, lambda m: pyscf_mlguess.guess(mean_field(m), key)) < tolerance
+    assert rotation_error(mol(), rotation, lambda m: pyscf_mlguess.guess(mean_field(m), key)) < 6e-4
 
 
 def test_what_is_left_is_the_grid_s(rotation, monkeypatch):
@@ -88,10 +88,10 @@ def test_an_inversion_is_as_good_as_a_rotation(rotation):
     assert rotation_error(molecule(), -np.eye(3), predicted_coulomb) < 1e-8
 
 
-@pytest.mark.parametrize("key, tolerance", [("ml", 1e-8), ("ml+refine", 1e-4)])
+@pytest.mark.parametrize("key", ["ml", "ml+refine"])
 @pytest.mark.parametrize("run", ["PBE", "UKS radical"])
-def test_the_guess_follows_the_order_of_the_atoms(run, key, tolerance):
-    """Refinement is in single precision, whose rounding hangs on the order."""
+def test_the_guess_follows_the_order_of_the_atoms(run, key):
+    """The cheap problem is in single precision, whose rounding hangs on the order."""
     mol, mean_field = RUNS[run]
     mol = mol()
     order = np.random.default_rng(1).permutation(mol.natm)
@@ -99,7 +99,7 @@ def test_the_guess_follows_the_order_of_the_atoms(run, key, tolerance):
     slices = mol.aoslice_by_atom()[:, 2:]
     index = np.concatenate([np.arange(*slices[i]) for i in order])
     before, after = (np.asarray(pyscf_mlguess.guess(mean_field(m), key)) for m in (mol, shuffled))
-    assert np.abs(before[..., index[:, None], index] - after).max() < tolerance
+    assert np.abs(before[..., index[:, None], index] - after).max() < 1e-4
 
 
 # Molecule: electrons that the prediction lacks, Coulomb self-energy (Eh) of the predicted difference from free atoms,

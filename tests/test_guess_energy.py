@@ -54,7 +54,8 @@ def test_the_estimates_are_of_the_size_of_the_errors(case, key):
     mf.run(conv_tol=1e-11)
     # An idempotent density matrix has no energy below the SCF's.
     above = found.energy - mf.e_tot
-    assert 0 < above < 0.06 and found.energy_error / 4 < above < 2 * found.energy_error
+    # Spins that answer to each other are softer than the independent electrons of the estimate.
+    assert 0 < above < 0.06 and found.energy_error / 4 < above < (3 if mf.mol.spin else 2) * found.energy_error
     away = np.linalg.norm(found.dipole - mf.dip_moment(verbose=0))
     assert found.dipole_error / 6 < away + 1e-3 and away < 3 * found.dipole_error + 1e-3
 

@@ -183,10 +183,10 @@ def _variant(mf, guess, **options):
 
 
 def _stepped(mf):
+    problem = problem_of_a_step(mf)
+    if problem is None:
+        raise RuntimeError("there is no cheap problem, or no memory for it")
     with stage("cheap"):
-        problem = problem_of_a_step(mf)
-        if problem is None:
-            raise RuntimeError("no memory for a cheap problem")
         return np.asarray(stepped(problem, mf.get_init_guess(key=BASELINE)))
 
 

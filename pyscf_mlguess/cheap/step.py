@@ -9,8 +9,8 @@ from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.dielectric import Dielectric
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.level import LevelOfTheory
-from pyscf_mlguess.refusal import Refusal
-from pyscf_mlguess.stages import count
+from pyscf_mlguess.refusal import Refusal, numerical_errors_refused
+from pyscf_mlguess.stages import count, stage
 
 # Share of exact exchange from which on a Fock matrix of the density matrix corrects it without its screening, too: with
 # Hartree-Fock, six molecules take 61 cycles from a network's density matrix, 56 after that, 55 with screening (minao
@@ -22,9 +22,10 @@ _GRID_LEVEL = 1
 
 
 def problem_of_a_step(mf: hf.SCF) -> CheapProblem | None:
-    """The cheap problem for ``stepped``; None where there is no memory for its tensors, and it would cost too much."""
+    """The cheap problem for ``stepped``; None where it fails, or has no memory for its tensors and costs too much."""
     try:
-        problem = CheapProblem(mf, grid_level=_GRID_LEVEL)
+        with numerical_errors_refused(), stage("cheap"):
+            problem = CheapProblem(mf, grid_level=_GRID_LEVEL)
     except Refusal:
         return None
     return problem if problem.coulomb_tensor is not None and not problem.lacks_exchange else None

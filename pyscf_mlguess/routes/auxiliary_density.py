@@ -19,7 +19,7 @@ from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.predictions import AuxiliaryDensity
 from pyscf_mlguess.refusal import Refusal
-from pyscf_mlguess.routes.auxiliary_fock import GRID_LEVEL, START_GRID, AuxiliaryFock
+from pyscf_mlguess.routes.auxiliary_fock import ALONE_GRID, GRID_LEVEL, START_GRID, AuxiliaryFock
 from pyscf_mlguess.routes.occupation import Occupied, occupy
 from pyscf_mlguess.routes.report import Report
 from pyscf_mlguess.routes.spin import polarised
@@ -79,8 +79,7 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
     """Density matrix of a predicted density, (nao, nao) or (2, nao, nao) as the SCF class has it, and its report.
 
     responses: correct the density one after the other, each from the density that the Fock matrix before gives back.
-    cheap: a cheap problem that is to go on from the guess, spins and all: its integrals serve, and a grid that is
-        coarser than its own.
+    cheap: a cheap problem that is to go on from the guess, spins and all: its integrals serve, and a coarser grid.
     difference: (nao, nao) of the Fock matrix from that of the density, which then holds all of exact exchange.
     Raises Refusal for a prediction in another auxiliary basis.
     """
@@ -93,7 +92,7 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
     report = DensityReport(natm=auxmol.natm, closed_shell=mol.spin == 0,
                            electrons_missing=mol.nelectron - float(function_integrals(auxmol) @ coefficients))
     route = (DensityRoute(mf, auxmol, hold=bool(responses), difference=difference) if cheap is None
-             else DensityRoute.through(cheap, auxmol, difference))
+             else DensityRoute.through(cheap, auxmol, START_GRID if responses is None else ALONE_GRID, difference))
     for response in responses or ():
         coefficients = route.density.restore_electron_count(coefficients, mol.nelectron)
         correction = route.correction(coefficients, response)
@@ -126,14 +125,14 @@ class DensityRoute:
         self._fock = AuxiliaryFock(self.fitting, self.potential, grid)
 
     @classmethod
-    def through(cls, cheap: CheapProblem, auxmol, difference: np.ndarray | None = None) -> "DensityRoute":
+    def through(cls, cheap: CheapProblem, auxmol, grid, difference: np.ndarray | None = None) -> "DensityRoute":
         """With the integrals of a cheap problem, in its auxiliary functions."""
         self = cls.__new__(cls)
         self.potential, self._scf = SemilocalPotential.of(cheap.mf, difference is not None), cheap.scf
         self._difference = 0.0 if difference is None else difference
         self.fitting = cheap.fitting
         self.density = self.fitting if self.fitting.auxmol is auxmol else DensityFitting(cheap.mol, auxmol)
-        self._fock = AuxiliaryFock(self.fitting, self.potential, START_GRID)
+        self._fock = AuxiliaryFock(self.fitting, self.potential, grid)
         return self
 
     def occupied(self, coefficients: np.ndarray, break_spin_symmetry: bool = True,
