@@ -98,10 +98,11 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
         "start": before,
         "licence": "Apache-2.0",
     }
-    keys = {molecule_key(label.smiles) for label in chosen if label.smiles}
     model = fit.model(card, targets, start.responses)
     model.start = start
-    return save_model(model, output, keys | (trained_on(name) or set()), geometries + structures_of(targets))
+    # A list that is not complete would be worse than none.
+    keys = trained_on(name) and trained_on(name) | {molecule_key(label.smiles) for label in chosen if label.smiles}
+    return save_model(model, output, keys or (), geometries + structures_of(targets))
 
 
 def _linear_density(name):
