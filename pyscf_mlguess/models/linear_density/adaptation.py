@@ -131,7 +131,8 @@ def _chosen(paths, molecules):
 
 
 def _what_is_left(target: Target, start: LinearDensity) -> Target:
-    """``target`` less what the start predicts at each level."""
+    """``target`` less what the start predicts at each level, its metric in double precision (once for all folds)."""
+    target.metric = target.metric.astype(np.float64)
     auxmol, [structure] = auxiliary_mole(molecule_of(target.label).mol(BASE.basis)), structures_of([target])
     for axis, level in _LEVELS.items():
         name = AXES.get(axis, str(BASE))
