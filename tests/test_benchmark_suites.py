@@ -106,8 +106,8 @@ def test_the_standard_suite_holds_the_tables_of_the_results():
     assert len(tables) == len(list(batches("standard"))) == 10
     assert {xc for name, xc, _ in tables if name == "qm9_size"} == {"pbe", "b3lyp", "hf", "r2scan", "camb3lyp"}
     assert set(tables["qm9_size", "pbe", "def2-svp"].guesses) == {
-        "minao", "pre-scf", "minao+refine", "ml-density", "ml", "ml+refine", "two-level:minao", "two-level:ml",
-        "exact-fit"}
+        "minao", "pre-scf", "minao-step", "minao+refine", "ml-density", "ml", "ml+refine", "two-level:minao",
+        "two-level:ml", "exact-fit"}
     # One molecule is an anecdote.
     assert {len(batch.molecules) for (name, *_), batch in tables.items() if name != "transition_metals"} == {10}
     assert len(tables["transition_metals", "pbe", "def2-svp"].molecules) == 11

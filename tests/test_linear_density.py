@@ -35,7 +35,8 @@ def test_format_3_is_the_shipped_model_and_says_what_it_serves(formamide, tmp_pa
     shutil.copy(CHECKPOINTS / f"{SHIPPED}.safetensors", path)
     shutil.copy(DATA / ARCHIVED, path.with_suffix(".json"))
     old, new = load_model(path), load_model(SHIPPED)
-    assert old.card == new.card and len(old.responses) == len(new.responses) == 2
+    assert old.card == {key: value for key, value in new.card.items() if key != "geometries_sha256"}
+    assert len(old.responses) == len(new.responses) == 2
     for first, second in zip(predicted(old, formamide).blocks, predicted(new, formamide).blocks, strict=True):
         assert all(np.array_equal(first[l], second[l]) for l in first.keys() | second.keys())
 

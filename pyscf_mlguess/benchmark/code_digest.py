@@ -12,7 +12,7 @@ _PACKAGE = Path(__file__).parents[1]
 # What measures, labels, trains, reads molecules and talks to the user: no number of a guess depends on it.
 _NOT_A_GUESS = ("__init__.py", "journal.py", "benchmark", "cli", "labels", "molecules", "namespace", "training")
 # In the folder of every family of models.
-_NOT_A_PREDICTION = ("training.py", "loop.py", "metrics.py", "compression.py", "design.py")
+_NOT_A_PREDICTION = ("training.py", "adaptation.py", "fit.py", "loop.py", "metrics.py", "compression.py", "design.py")
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
