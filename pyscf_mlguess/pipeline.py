@@ -9,7 +9,7 @@ from pyscf.scf import hf
 
 from pyscf_mlguess import gate, routes
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.cheap.step import problem_of_a_step, stepped
+from pyscf_mlguess.cheap.step import MOST_ELECTRONS_MOVED, electrons_moved, problem_of_a_step, stepped
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.base import Model
@@ -66,10 +66,16 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
 def _after_a_step(problem, dm, report):
     try:
         with numerical_errors_refused(), stage("cheap"), single_blas():
-            return stepped(problem, dm)
+            after = stepped(problem, dm)
     except Refusal as refusal:
         report.notes.append(f"without a step of the cheap problem: {refusal}")
         return dm
+    moved = electrons_moved(problem, dm, after) / problem.mol.natm
+    if not moved <= MOST_ELECTRONS_MOVED:
+        report.notes.append(f"without a step of the cheap problem, which would move {moved:.3f} electrons an atom "
+                            f"(limit {MOST_ELECTRONS_MOVED})")
+        return dm
+    return after
 
 
 def _log(mf, model, structure, prediction, level, report):

@@ -7,9 +7,10 @@ from oracles import check_determinant, molecule, solution, spins
 from pyscf import dft, scf
 
 from pyscf_mlguess import pipeline
+from pyscf_mlguess.benchmark.sets import load_set
 from pyscf_mlguess.cheap.dielectric import Dielectric
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.cheap.step import stepped
+from pyscf_mlguess.cheap.step import MOST_ELECTRONS_MOVED, electrons_moved, stepped
 
 METHYL = "C 0 0 0; H 0 1.08 0; H .935 -.54 0.1; H -.935 -.54 0"
 
@@ -60,3 +61,24 @@ def test_without_memory_for_a_cheap_problem_the_density_corrects_itself_alone(mo
     alone = pipeline.initial_density_matrix(mf)
     assert len(steps) == 1 and np.abs(with_step - np.asarray(alone)).max() < 0.02
     check_determinant(mf, alone)
+
+
+def test_a_step_that_leaps_is_left_out(monkeypatch):
+    """From this stretched bond it would move five electrons."""
+    stretched = next(m for m in load_set("distorted")[0] if m.name == "chloromethyl_methyl_sulfide_CCl1.5")
+    mf = pbe(stretched.mol("def2-svp")).density_fit().set(verbose=0)
+    found = np.asarray(pipeline.initial_density_matrix(mf))
+    monkeypatch.setattr(pipeline, "MOST_ELECTRONS_MOVED", np.inf)
+    leap = np.asarray(pipeline.initial_density_matrix(mf))
+    assert electrons_moved(CheapProblem(mf), found, leap) > 100 * MOST_ELECTRONS_MOVED
+    assert mf.energy_tot(found) < mf.energy_tot(leap) - 5
+
+
+def test_electrons_are_counted_alike_with_one_density_matrix_and_two():
+    mf = scf.RHF(molecule())
+    first, second = (np.asarray(mf.get_init_guess(mf.mol, key)) for key in ("minao", "1e"))
+    restricted = electrons_moved(CheapProblem(mf), determinant(mf, first), determinant(mf, second))
+    other = mf.to_uhf()
+    first, second = (np.array([determinant(mf, dm) / 2] * 2) for dm in (first, second))
+    assert restricted == pytest.approx(electrons_moved(CheapProblem(other), first, second), rel=1e-8)
+    assert 0 < restricted < mf.mol.nelectron
