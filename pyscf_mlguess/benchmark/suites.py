@@ -34,7 +34,7 @@ _NO_ORACLE = ("minao", "pre-scf", LEARNED)
 # What each part brings: the model's density, its correction, refinement, the two-level SCF.
 _STEPS = ("minao", "minao+refine", LEARNED, *_REFINED)
 _EACH_STEP = ("minao", "pre-scf", "minao-step", "minao+refine", "ml-density", *_STEPS[2:], "exact-fit")
-_CHOICES = ("minao", LEARNED, *_REFINED)
+_CHOICES = ("minao", "minao-step", LEARNED, *_REFINED)
 _TWO_LEVEL = ("minao", LEARNED, *_BOTH)
 _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)

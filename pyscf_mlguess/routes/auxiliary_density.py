@@ -131,7 +131,7 @@ class DensityRoute:
         self.potential, self._scf = SemilocalPotential.of(cheap.mf, difference is not None), cheap.scf
         self._difference = 0.0 if difference is None else difference
         self.fitting = cheap.fitting
-        self.density = self.fitting if self.fitting.auxmol is auxmol else DensityFitting(cheap.mol, auxmol)
+        self.density = DensityFitting(cheap.mol, auxmol)
         self._fock = AuxiliaryFock(self.fitting, self.potential, grid)
         return self
 
