@@ -13,7 +13,7 @@ from pyscf.scf import atom_hf, hf
 
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import integrals_stay
-from pyscf_mlguess.refusal import Attempts, Refusal, check_molecule, check_scf_class, numerical_errors_refused, unasked
+from pyscf_mlguess.refusal import Attempts, NotServed, Refusal, check_molecule, check_scf_class, numerical_errors_refused, unasked
 
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
 _ORIGINAL = "_pyscf_mlguess_original"
@@ -55,7 +55,8 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
     mf: SCF object of PySCF or gpu4pyscf.  mol: None or the molecule handed to ``get_init_guess``.
     key: what the user wrote.  wanted: what is to be done.  pyscf_guess: PySCF's guess of a key.
     make_anderson: from ``mf`` to the cheap problem (``Anderson``) that refines, or None; default: one that is given up
-    afterwards.  A learned guess falls back to minao, a refined one to the guess itself.
+    afterwards.  A learned guess falls back to minao, which is refined where the model does not know the molecule and
+    refinement pays; a refined one to the guess itself.
     Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted and restricted open-shell objects; a cupy
     array for gpu4pyscf.  A model that is unknown, missing or damaged is an error where the user has set the key, and
     minao with a warning where it is the default; nothing else is an error.  What a default does not serve is no
@@ -108,6 +109,8 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
     learned = dm is not None
     if not learned:
         dm = pyscf_guess(plain)
+        if model and not anderson and mf is real:
+            anderson = _refinement_instead(mf, attempt)
     if anderson:
         real_guess = pyscf_guess if real is cpu else functools.partial(real.get_init_guess, real.mol)
         start = _to_numpy(dm if learned or real is cpu else real_guess(plain))
@@ -119,6 +122,19 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
     if learned and real is not cpu:
         dm = spinors.matrix(cpu, dm)
     return _to_gpu(dm) if learned and cpu is not mf else dm
+
+
+def _refinement_instead(mf, attempt):
+    """The cheap problem that refines minao where the model does not know the molecule; None where that does not pay."""
+    from pyscf_mlguess.cheap.cost import costs
+    from pyscf_mlguess.cheap.refinement import unsolved
+
+    if attempt.last is not NotServed:
+        return None
+    anderson = attempt("minao unrefined", lambda: unsolved(mf) if costs(mf).ratio_refined < 1 else None)
+    if anderson:
+        attempt.takes_its_place("refined minao")
+    return anderson
 
 
 def _served(mf, mol, wanted) -> tuple[hf.SCF, hf.SCF]:

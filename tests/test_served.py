@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pytest
 from conftest import WATER
-from pyscf import dft, gto
+from pyscf import dft, gto, scf
 
 import pyscf_mlguess
 from pyscf_mlguess import GuessRefused, load_model, pipeline, routes
+from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.density_fitting.auxiliary_basis import AUXBASIS, auxiliary_mole
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.predictions import AuxiliaryDensity
@@ -76,8 +77,38 @@ def test_ghosts_do_not_spoil_a_good_guess():
 def test_the_card_is_asked_for_charge_and_spin(make, message):
     mf = make()
     assert reason(mf) == message.format(load_model().card["name"])
-    with pytest.warns(GuessRefused, match="falling back to minao: the (total charge|number of unpaired electrons) is"):
+    what = "falling back to refined minao: the (total charge|number of unpaired electrons) is"
+    with pytest.warns(GuessRefused, match=what) as caught:
+        dm = pyscf_mlguess.guess(mf)
+    assert len(caught) == 1
+    assert np.abs(dm - mf.get_init_guess(key="minao+refine")).max() < 1e-8
+
+
+def test_where_refinement_does_not_pay_a_refused_guess_is_minao():
+    """Cycles of Hartree-Fock with integrals in memory are as cheap as those of the cheap problem."""
+    mf = scf.RHF(gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", verbose=0))
+    with pytest.warns(GuessRefused, match="falling back to minao: .* does not know Cu"):
         assert np.array_equal(pyscf_mlguess.guess(mf), mf.get_init_guess(key="minao"))
+
+
+def test_a_refused_guess_whose_refinement_fails_is_minao(monkeypatch):
+    mf = mean_field(SULFATE, charge=-2)
+    monkeypatch.setattr(Anderson, "next", lambda self: np.linalg.inv(np.zeros((2, 2))))
+    with pytest.warns(GuessRefused) as caught:
+        dm = pyscf_mlguess.guess(mf)
+    assert re.search("refined minao: the total charge is -2.*; refused, falling back to the unrefined guess: .*Singular",
+                     str(caught[0].message)) and len(caught) == 1
+    assert np.array_equal(dm, mf.get_init_guess(key="minao"))
+
+
+@pytest.mark.parametrize("atoms, kwargs", [
+    ("Fe 0 0 0; C 1.82 0 0; O 2.97 0 0; C -0.91 1.58 0; O -1.49 2.57 0; C -0.91 -1.58 0; O -1.49 -2.57 0; "
+     "C 0 0 1.8; O 0 0 2.95; C 0 0 -1.8; O 0 0 -2.95", {}),
+    (SULFATE, {"charge": -2}), ("Li 0 0 0; H 0 0 1.6", {})], ids=["iron pentacarbonyl", "sulfate", "lithium hydride"])
+@pytest.mark.filterwarnings("ignore::pyscf_mlguess.GuessRefused")
+def test_a_refused_guess_saves_cycles(atoms, kwargs):
+    plain, mf = mean_field(atoms, **kwargs).run(), mean_field(atoms, **kwargs).set(init_guess="ml").run()
+    assert mf.converged and mf.cycles < plain.cycles and mf.e_tot < plain.e_tot + 1e-7
 
 
 def test_what_the_card_excludes_can_be_had_unchecked():
