@@ -13,7 +13,15 @@ from pyscf.scf import atom_hf, hf
 
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import integrals_stay
-from pyscf_mlguess.refusal import Attempts, NotServed, Refusal, check_molecule, check_scf_class, numerical_errors_refused, unasked
+from pyscf_mlguess.refusal import (
+    Attempts,
+    NotServed,
+    Refusal,
+    check_molecule,
+    check_scf_class,
+    numerical_errors_refused,
+    unasked,
+)
 
 # Marks our handler and holds what it replaced, so that the classes themselves are the only state.
 _ORIGINAL = "_pyscf_mlguess_original"

@@ -103,7 +103,7 @@ def test_what_learning_brings_stands_beside_what_comes_without_it(suite):
 
 def test_the_standard_suite_holds_the_tables_of_the_results():
     tables = {(batch.set, batch.protocol.xc, batch.protocol.basis): batch for batch in batches("standard")}
-    assert len(tables) == len(list(batches("standard"))) == 17
+    assert len(tables) == len(list(batches("standard"))) == 18
     levels = {(xc, basis) for name, xc, basis in tables if name == "qm9_size"}
     assert {xc for xc, _ in levels} == {"pbe", "b3lyp", "hf", "r2scan", "camb3lyp", "HYB_GGA_XC_WB97X_D"}
     assert {basis for _, basis in levels} == {"def2-svp", "def2-tzvp", "cc-pvtz", "6-31g*", "6-31+g*"}

@@ -24,8 +24,8 @@ _DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "minao+refine", "ml", "ml
 def bench(
     context: typer.Context,
     suite: Annotated[Optional[str], typer.Option(
-        help="quick (12 CPU minutes), standard (the tables of RESULTS.md, three hours of two cores), times (two hours of "
-             "two quiet cores), builds (what the two-level SCF is to reach, four hours of two cores), builds-large (a "
+        help="quick (12 CPU minutes), standard (the tables of RESULTS.md, three hours of two cores), times (two hours "
+             "of two quiet cores), builds (what the two-level SCF is to reach, four hours of two cores), builds-large (a "
              "day), convergence (whether it stops rightly, three hours of one core), one-build (energies from one Fock "
              "build, an hour of one core), energies (those of guesses, without an SCF, half "
              "an hour of one core), families (all models, two hours), spinors (GHF and GKS, two hours of one core), "
