@@ -26,9 +26,9 @@ def bench(
     suite: Annotated[Optional[str], typer.Option(
         help="quick (12 CPU minutes), standard (the tables of RESULTS.md, three hours of two cores), times (two hours "
              "of two quiet cores), builds (what the two-level SCF is to reach, four hours of two cores), builds-large "
-             "(a day), convergence (whether it stops rightly, three hours of one core), one-build (energies from one Fock "
-             "build, an hour of one core), energies (those of guesses, without an SCF, half "
-             "an hour of one core), families (all models, two hours), spinors (GHF and GKS, two hours of one core), "
+             "(a day), convergence (whether it stops rightly, three hours of one core), one-build (energies from one "
+             "Fock build, an hour of one core), energies (those of guesses, without an SCF, half an hour of one core), "
+             "families (all models, two hours), spinors (GHF and GKS, two hours of one core), "
              "states (whether it ends in the right one), difficult (whether it converges where "
              "DIIS does not, beside PySCF's other solvers), trust (whether two thousand structures end no worse than "
              "minao's runs, a night of two cores) or full (days). "
