@@ -125,7 +125,8 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
         otherwise = (lambda: _to_numpy(real_guess("minao"))) if learned else None
         # What a file holds is a state that somebody chose.
         descend = plain != "chkfile"
-        better = attempt("the unrefined guess", lambda: refined(anderson, start, otherwise, descend))
+        better = attempt("the unrefined guess", lambda: refined(anderson, start, otherwise, descend,
+                                                                   closely=make_anderson is None))
         learned, dm = learned or better is not None, dm if better is None else better
     if learned and real is not cpu:
         dm = spinors.matrix(cpu, dm)

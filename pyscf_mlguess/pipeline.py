@@ -9,7 +9,7 @@ from pyscf.scf import hf
 
 from pyscf_mlguess import gate, routes
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.cheap.step import MOST_ELECTRONS_MOVED, electrons_moved, problem_of_a_step, stepped
+from pyscf_mlguess.cheap.steps import problem_of_steps, stepped
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.base import Model
@@ -26,7 +26,7 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
 
     model: the model, its name or its path.
     corrected: let the model's responses correct the prediction by what its own Fock matrix gives back, and the cheap
-        problem take one step from there.
+        problem go on from there for some iterations.
     checked: refuse what the model does not serve and guesses of bad quality; without, benchmarks can ask whether the
         gate is right.
     cheap: the cheap problem that is to refine the guess: its integrals serve, and all correction is left to it.
@@ -51,31 +51,25 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
         if checked:
             gate.check_prediction(model, structure, prediction)
         alone = corrected and cheap is None
-        problem = problem_of_a_step(mf) if alone else cheap
+        problem = problem_of_steps(mf) if alone else cheap
         with stage("route"):
             responses = model.responses if alone else None
             dm, report = routes.density_matrix(mf, prediction, responses, problem)
         if checked:
             gate.check_report(report)
     if alone and problem is not None:
-        dm = _after_a_step(problem, dm, report)
+        dm = _after_steps(problem, dm, report)
     _log(mf, model, structure, prediction, level, report)
     return dm
 
 
-def _after_a_step(problem, dm, report):
+def _after_steps(problem, dm, report):
     try:
         with numerical_errors_refused(), stage("cheap"), single_blas():
-            after = stepped(problem, dm)
+            return stepped(problem, dm)
     except Refusal as refusal:
-        report.notes.append(f"without a step of the cheap problem: {refusal}")
+        report.notes.append(f"without iterations of the cheap problem: {refusal}")
         return dm
-    moved = electrons_moved(problem, dm, after) / problem.mol.natm
-    if not moved <= MOST_ELECTRONS_MOVED:
-        report.notes.append(f"without a step of the cheap problem, which would move {moved:.3f} electrons an atom "
-                            f"(limit {MOST_ELECTRONS_MOVED})")
-        return dm
-    return after
 
 
 def _log(mf, model, structure, prediction, level, report):

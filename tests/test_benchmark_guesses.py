@@ -122,7 +122,8 @@ def test_a_variant_is_that_of_the_model_it_names(variant, tmp_path):
     named, own, default = (np.asarray(initial_density(mf, guess, Start(WATER, PBE)))
                            for guess in (f"{variant}:{other}", f"ml:{other}", variant))
     assert np.allclose(named, own, rtol=0, atol=1e-10) == (variant == "ml-unchecked")
-    assert np.abs(named - default).max() > 1e-4
+    # The iterations behind it leave little of what a model says.
+    assert np.abs(named - default).max() > 1e-7
     assert guesses.weights_of(f"{variant}:{other}") == guesses.weights_of(f"ml:{other}") != guesses.weights_of(variant)
 
 
@@ -198,8 +199,8 @@ def test_refined_and_two_level_runs(guess):
     assert min(wall.values()) >= 0 and wall["model"] + wall["route"] + wall["cheap"] <= wall["guess"] + 1e-3
 
 
-def test_the_step_behind_a_learned_guess_alone():
-    minao, stepped = (run(WATER, guess, PBE)[0] for guess in ("minao", "minao-step"))
-    assert stepped["error"] is None and stepped["code"] and stepped["cheap_iterations"] == 1
+def test_the_iterations_behind_a_learned_guess_alone():
+    minao, stepped = (run(WATER, guess, PBE)[0] for guess in ("minao", "minao-steps"))
+    assert stepped["error"] is None and stepped["code"] and 3 <= stepped["cheap_iterations"] <= 7
     assert stepped["guess_builds"] == 0 and stepped["cycles"] < minao["cycles"]
     assert stepped["energy"] == pytest.approx(minao["energy"], abs=1e-8)

@@ -108,7 +108,7 @@ def test_the_standard_suite_holds_the_tables_of_the_results():
     assert {xc for xc, _ in levels} == {"pbe", "b3lyp", "hf", "r2scan", "camb3lyp", "HYB_GGA_XC_WB97X_D"}
     assert {basis for _, basis in levels} == {"def2-svp", "def2-tzvp", "cc-pvtz", "6-31g*", "6-31+g*"}
     assert set(tables["qm9_size", "pbe", "def2-svp"].guesses) == {
-        "minao", "pre-scf", "minao-step", "minao+refine", "ml-density", "ml", "ml+refine", "two-level:minao",
+        "minao", "pre-scf", "minao-steps", "minao+refine", "ml-density", "ml", "ml+refine", "two-level:minao",
         "two-level:ml", "exact-fit"}
     fewer = {"elements": 9, "transition_metals": 11, "drug_like": 10, "small_drugs": 10}
     for (name, *_), batch in tables.items():

@@ -93,7 +93,7 @@ def test_an_inversion_is_as_good_as_a_rotation(rotation):
 def test_the_guess_follows_the_order_of_the_atoms(run, key, tolerance, monkeypatch):
     """The cheap problem is in single precision, whose rounding hangs on the order."""
     if key == "ml without a step":
-        monkeypatch.setattr(pipeline, "problem_of_a_step", lambda mf: None)
+        monkeypatch.setattr(pipeline, "problem_of_steps", lambda mf: None)
         key = "ml"
     mol, mean_field = RUNS[run]
     mol = mol()

@@ -35,7 +35,7 @@ def test_the_route_asks_the_scf_object():
 
 @pytest.mark.parametrize("xc", ["pbe", "b3lyp"])
 def test_without_a_step_a_guess_does_not_hang_on_memory(xc, monkeypatch):
-    monkeypatch.setattr(pipeline, "problem_of_a_step", lambda mf: None)
+    monkeypatch.setattr(pipeline, "problem_of_steps", lambda mf: None)
     plenty, nothing = (np.asarray(pipeline.initial_density_matrix(kohn_sham(in_mf, in_mol, FORMAMIDE, xc)))
                        for in_mf, in_mol in ((PLENTY, NOTHING), (NOTHING, PLENTY)))
     assert np.abs(plenty - nothing).max() < 1e-8

@@ -113,8 +113,8 @@ def test_keys(water):
     refined = mf.get_init_guess(key="minao+refine")
     assert np.abs(refined - refine(mf, mf.get_init_guess(key="minao"))).max() < 1e-10
     learned = mf.get_init_guess(key="ml+refine")
-    # Equal up to where refinement stops: its prediction comes from a coarser grid.
-    assert np.abs(learned - refine(mf, mf.get_init_guess(key="ml"))).max() < 1e-4
+    # Equal up to where the iterations stop, those of a guess that is not refined a little earlier.
+    assert np.abs(learned - refine(mf, mf.get_init_guess(key="ml"))).max() < 3e-4
     # Threads round differently, and a rounding may decide about the last iteration.
     with lib.with_omp_threads(1):
         learned, again = (mf.get_init_guess(key="ml+refine"), pyscf_mlguess.guess(mf, "ml+refine"))
@@ -161,7 +161,8 @@ def test_iterations_that_get_stuck_begin_again(water, monkeypatch):
     lowest, hopeless = (2 * part @ part.T for part in (orbitals[:, :5], orbitals[:, -5:]))
 
     # A start that is good enough is the only one.
-    alone = refinement.refined(Anderson(CheapProblem(mf)), minao, lambda: pytest.fail("asked for another start"))
+    alone = refinement.refined(Anderson(CheapProblem(mf)), minao, lambda: pytest.fail("asked for another start"),
+                               closely=True)
     assert np.abs(alone - refine(mf, minao)).max() < 1e-8
     # Stuck at once, from both: the one of the smaller gradient is handed over, whichever came first.
     monkeypatch.setattr(refinement, "MAX_ITERATIONS", 0)

@@ -14,7 +14,7 @@ from pyscf_mlguess import load_model, pipeline, refine
 from pyscf_mlguess.benchmark.code_digest import digest_of_code
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.solvers import SOLVERS
-from pyscf_mlguess.cheap.step import problem_of_a_step, stepped
+from pyscf_mlguess.cheap.steps import problem_of_steps, stepped
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.refusal import GuessRefused, Refusal
 from pyscf_mlguess.stages import count, stage
@@ -34,8 +34,8 @@ CONVERGED, EXACT_FIT = "converged", "exact-fit"
 UNCHECKED = "ml-unchecked"
 # The learned density as it is, not corrected by what its own Fock matrix gives back.
 DENSITY_ALONE = "ml-density"
-# minao after the step of the cheap problem that stands behind every learned guess: what of that is physics.
-STEPPED = "minao-step"
+# minao after the iterations of the cheap problem that stand behind every learned guess: what of that is physics.
+STEPPED = "minao-steps"
 # What no key of PySCF's get_init_guess names: arguments of the pipeline.
 _VARIANTS = {UNCHECKED: {"checked": False}, DENSITY_ALONE: {"corrected": False}}
 # <guess>+refine converges the cheap problem first; two-level:<guess> refines and then runs the two-level SCF.
@@ -183,11 +183,14 @@ def _variant(mf, guess, **options):
 
 
 def _stepped(mf):
-    problem = problem_of_a_step(mf)
+    problem, dm = problem_of_steps(mf), mf.get_init_guess(key=BASELINE)
     if problem is None:
         raise RuntimeError("there is no cheap problem, or no memory for it")
     with stage("cheap"):
-        return np.asarray(stepped(problem, mf.get_init_guess(key=BASELINE)))
+        try:
+            return np.asarray(stepped(problem, dm))
+        except Refusal:  # as for the learned guess
+            return dm
 
 
 def _existing(dm, whose):

@@ -33,17 +33,17 @@ _UP = ("minao", "projected:def2-svp", "pre-scf", LEARNED, "exact-fit")
 _NO_ORACLE = ("minao", "pre-scf", LEARNED)
 # What each part brings: the model's density, its correction, refinement, the two-level SCF.
 _STEPS = ("minao", "minao+refine", LEARNED, *_REFINED)
-_EACH_STEP = ("minao", "pre-scf", "minao-step", "minao+refine", "ml-density", *_STEPS[2:], "exact-fit")
-_CHOICES = ("minao", "minao-step", LEARNED, *_REFINED)
+_EACH_STEP = ("minao", "pre-scf", "minao-steps", "minao+refine", "ml-density", *_STEPS[2:], "exact-fit")
+_CHOICES = ("minao", "minao-steps", LEARNED, *_REFINED)
 _TWO_LEVEL = ("minao", LEARNED, *_BOTH)
-_ALONE = ("minao", "minao-step", LEARNED)
+_ALONE = ("minao", "minao-steps", LEARNED)
 _ENDS = ("minao", *_REFINED)
 _REACH = ("minao", *_BOTH)
 _ENERGIES = ("minao", "ml-density", LEARNED, "ml+refine")
 _STATES = ("minao", "minao+refine", *_BOTH)
 # Every model that ships, beside what physics brings; exchange is nothing to a functional that has none exact, and the
 # default, exchange-1, its density alone.
-_SEMILOCAL = ("minao", "minao-step", "minao+refine", LEARNED, "ml:density-matrix-3", "ml-density:density-matrix-3",
+_SEMILOCAL = ("minao", "minao-steps", "minao+refine", LEARNED, "ml:density-matrix-3", "ml-density:density-matrix-3",
               "ml:fock-matrix-2")
 _FAMILIES = (*_SEMILOCAL, "ml:linear-ace-3", "ml:exchange-2")
 # The learned guess refuses nearly all of these molecules.

@@ -152,15 +152,15 @@ class Anderson:
         return lowest
 
     def _set_up_dielectric(self, gradient):
-        if self.dielectric is None and gradient < _SCREENED * np.sqrt(self.problem.mol.nelectron):
+        if self.dielectric is None and gradient < _SCREENED * np.sqrt(self.problem.mol.nelectron) and (
+                Dielectric.pays(self.problem)):
             self.screen()
 
     def screen(self) -> None:
-        """Set up the dielectric of the best point where it pays, whatever the gradient."""
-        if Dielectric.pays(self.problem):
-            best = self.best()
-            spins = self.corrected(best)
-            self.dielectric = Dielectric(self.problem, self.problem.effective(spins, best.state), spins)
+        """Set up the dielectric of the best point, whatever the gradient and its time."""
+        best = self.best()
+        spins = self.corrected(best)
+        self.dielectric = Dielectric(self.problem, self.problem.effective(spins, best.state), spins)
 
 
 def _weights(residuals):

@@ -20,6 +20,9 @@ MAX_ITERATIONS = 20
 # The coarse grid's own error is left at this gradient (Eh); there the finer grid's correction is taken.
 _COARSE_TOLERANCE = 1e-2
 _TOLERANCE = 1e-3
+# An ordinary SCF takes what is handed over as it is: 24 cycles instead of 30 (PBE, six molecules; minao 77), and 0.44
+# of minao's CPU time instead of 0.51.  The two-level SCF goes on with the same iterations.
+_CLOSE = 1e-4
 # Without exchange and correlation on a grid, density fitting is the only error, and the solution worth more.
 _TOLERANCE_WITHOUT_GRID = 1e-4
 
@@ -36,7 +39,7 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     check_scf_class(mf)
     check_molecule(mf.mol)
     check_density_matrix(mf, dm)
-    return refined(unsolved(mf), dm)
+    return refined(unsolved(mf), dm, closely=True)
 
 
 def unsolved(mf: hf.SCF) -> Anderson:
@@ -46,17 +49,19 @@ def unsolved(mf: hf.SCF) -> Anderson:
 
 
 def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarray] | None = None,
-            descend: bool = False) -> np.ndarray:
+            descend: bool = False, closely: bool = False) -> np.ndarray:
     """``refine`` with a cheap problem that the caller goes on using.
 
     otherwise: another density matrix to begin with where the iterations from ``dm`` get stuck.
     descend: go on from saddle points, and where the iterations do not converge, to a minimum of the energy.
+    closely: solve the cheap problem as far as it is right, for an SCF that does not go on with it.
     """
+    tolerance = _CLOSE if closely else _TOLERANCE
     with stage("cheap"), single_blas():
-        best, gradient = _refined(anderson, dm)
+        best, gradient = _refined(anderson, dm, tolerance)
         if otherwise is not None and gradient >= _COARSE_TOLERANCE:
             anderson.restart()
-            again, lower = _refined(anderson, otherwise())
+            again, lower = _refined(anderson, otherwise(), tolerance)
             best, gradient = (again, lower) if lower < gradient else (best, gradient)
         state = best.state
         if descend:
@@ -81,7 +86,7 @@ def _oriented(anderson, dm, handed):
     return anderson.start(problem.state_of(dm)).state.dm
 
 
-def _refined(anderson, dm):
+def _refined(anderson, dm, tolerance):
     """The point of the smallest gradient met, and that gradient (Eh)."""
     problem = anderson.problem
     before = problem.iterations
@@ -95,7 +100,7 @@ def _refined(anderson, dm):
         anderson.solve(_COARSE_TOLERANCE, MAX_ITERATIONS)
         state = anderson.best().state
         anderson.correction.add(state, problem.grid_correction(state, problem.grid_level + 1))
-    anderson.solve(_TOLERANCE, MAX_ITERATIONS)
+    anderson.solve(tolerance, MAX_ITERATIONS)
     if not problem.semilocal:
         problem.precise = True
         anderson.solve(_TOLERANCE_WITHOUT_GRID, MAX_ITERATIONS)
