@@ -15,7 +15,7 @@ from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.base import Model
 from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.predictions import FockBlocks
-from pyscf_mlguess.refusal import Refusal, check_molecule, check_scf_class, numerical_errors_refused
+from pyscf_mlguess.refusal import NotServed, Refusal, check_molecule, check_scf_class, numerical_errors_refused
 from pyscf_mlguess.stages import stage
 from pyscf_mlguess.structure import Structure
 
@@ -58,16 +58,18 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
         if checked:
             gate.check_report(report)
     if alone and problem is not None:
-        dm = _after_steps(problem, dm, report)
+        dm = _after_steps(problem, dm, report, checked)
     _log(mf, model, structure, prediction, level, report)
     return dm
 
 
-def _after_steps(problem, dm, report):
+def _after_steps(problem, dm, report, checked):
     try:
         with numerical_errors_refused(), stage("cheap"), single_blas():
             return stepped(problem, dm)
     except Refusal as refusal:
+        if checked and isinstance(refusal, NotServed):
+            raise
         report.notes.append(f"without iterations of the cheap problem: {refusal}")
         return dm
 

@@ -9,7 +9,7 @@ from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.cost import costs
 from pyscf_mlguess.cheap.dielectric import Dielectric
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.refusal import Refusal, numerical_errors_refused
+from pyscf_mlguess.refusal import NotServed, Refusal, numerical_errors_refused
 from pyscf_mlguess.stages import count, stage
 
 # PySCF's grid level: on the coarser grid, where the refinement of any guess begins, its error is most of what is left
@@ -39,8 +39,8 @@ def problem_of_steps(mf: hf.SCF) -> CheapProblem | None:
 def stepped(problem: CheapProblem, dm: np.ndarray) -> np.ndarray:
     """The density matrix some iterations on, of the same shape, with its orbitals.
 
-    Screening (``Dielectric``) is set up where that takes less time than a Fock build of the user's.  Raises Refusal
-    where the iterations lead away from a solution.
+    Screening (``Dielectric``) is set up where that takes less time than a Fock build of the user's.  Raises
+    NotServed where the iterations lead away from a solution.
     """
     before = problem.iterations
     try:
@@ -61,7 +61,8 @@ def _stepped(problem, dm):
             break
         before, gradient = gradient, anderson.gradient(anderson.add(*anderson.next()))
         if not gradient < _LEAP * before:
-            raise Refusal(f"they lead away, from a gradient of {before:.1e} to {gradient:.1e} Eh")
+            raise NotServed(f"the cheap problem's iterations lead away from it, the gradient from {before:.1e} to "
+                            f"{gradient:.1e} Eh")
     if screened and gradient < first:
         return problem.state(*anderson.next()).dm
     return anderson.best().state.dm
