@@ -77,7 +77,7 @@ def predict(
             dm = checked_guess(mf, f"ml{'+refine' if refine else ''}:{model or 'default'}")
         except Refusal as refusal:
             raise ValueError(f"{output} was not written, for the learned guess of {molecule} is refused: {refusal} "
-                             "(mf.init_guess = 'ml' would start from minao)") from None
+                             "(mf.init_guess = 'ml' would start from minao, refined where that pays)") from None
         with output.open("wb") as file:  # a name alone gets .npz appended where it ends otherwise
             np.savez(file, dm=np.asarray(dm), symbols=frames[0].symbols, positions_angstrom=frames[0].positions,
                      basis=basis, xc=xc)
