@@ -40,7 +40,7 @@ def check_card(model: Model, structure: Structure, mol: gto.MoleBase) -> None:
     metals = {ELEMENTS[z] for z in structure.numbers[unknown] if z in NOT_AS_FREE_ATOMS}
     if metals:
         raise NotServed(f"the model {name} does not know {', '.join(sorted(metals))}, "
-                      "and the free atom of a transition metal is no start")
+                        "and the free atom of a transition metal is no start")
     if unknown.mean() >= MOST_UNKNOWN:
         raise NotServed(f"the model {name} does not know {unknown.sum()} of the {len(unknown)} atoms")
 
@@ -52,8 +52,8 @@ def check_prediction(model: Model, structure: Structure, prediction: Prediction)
     farthest = int(np.argmax(prediction.novelty))
     if not prediction.novelty[farthest] <= MOST_NOVELTY:
         raise NotServed(f"the surroundings of atom {structure.atoms[farthest]} are {prediction.novelty[farthest]:.1f} "
-                      f"times as far from the mean as the training set of {model.card['name']} reaches "
-                      f"(limit {MOST_NOVELTY})")
+                        f"times as far from the mean as the training set of {model.card['name']} reaches "
+                        f"(limit {MOST_NOVELTY})")
 
 
 def check_report(report: Report) -> None:

@@ -34,7 +34,7 @@ from pyscf_mlguess.memory import free_mb, holds_integrals
 
 # Typical of molecules that give no trouble: minao's builds, and builds and cheap iterations of the two-level SCF.
 _PLAIN_BUILDS, _BUILDS, _ITERATIONS = 14, 2, 10
-# A plain SCF from refined minao takes 0.4 of the cycles, and two builds that are no cycles.
+# A plain SCF from refined minao takes four to six cycles, and two builds that are no cycles.
 _BUILDS_FROM_REFINED = 8
 # Without a functional on the grid the refinement goes further, in double precision.
 _ITERATIONS_WITHOUT_GRID = 14
