@@ -22,11 +22,12 @@ def mean_field():
 plain = mean_field().run()
 print(f"minao      {plain.cycles + 2:3d} Fock builds   E = {plain.e_tot:.9f} Eh")
 
-# Refused with one warning, and the SCF begins from minao: a free metal atom would be a worse start.
+# Refused with one warning, and the SCF begins from refined minao: a free metal atom would be a worse start.
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", GuessRefused)
-    mean_field().set(init_guess="ml", max_cycle=1).kernel()
+    mf = mean_field().set(init_guess="ml").run()
 print(caught[0].message)
+print(f"ml         {mf.cycles + 2:3d} Fock builds   E = {mf.e_tot:.9f} Eh")
 
 # Refinement and the two-level SCF know every element up to radon.
 mf = two_level(mean_field()).run()
