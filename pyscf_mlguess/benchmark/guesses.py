@@ -172,7 +172,7 @@ def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
 
 
 def _variant(mf, guess, **options):
-    """The learned guess made with ``options`` of the pipeline; refused, it is minao and a warning, as for users."""
+    """The learned guess made with ``options`` of the pipeline; refused, it is minao and a warning."""
     try:
         return pipeline.initial_density_matrix(mf, model_of(guess), **options)
     except Refusal as refusal:

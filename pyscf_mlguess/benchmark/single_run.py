@@ -51,7 +51,7 @@ def run_guess(set_name: str, guess: str, start: Start) -> tuple[dict, np.ndarray
     """One SCF from one guess: the row of the results file and the final density matrix (None if not converged).
 
     What ``mlguess enable`` has switched on is off meanwhile: minao's run is plain PySCF.  A refused guess is recorded
-    as such and the run goes on from PySCF's default, as it does for users.  Where the protocol asks for no SCF,
+    as such and the run goes on from what takes its place, as it does for users.  Where the protocol asks for no SCF,
     "converged" is None.
     """
     molecule, protocol = start.molecule, start.protocol
