@@ -37,7 +37,8 @@ def guess(mf, model: str = "ml"):
     ``register`` too.
     Returns (nao, nao), or (2, nao, nao) for UHF, UKS, ROHF and ROKS.  A refused guess is PySCF's
     minao, refined where that pays, with a ``GuessRefused`` warning; ``warnings.simplefilter("error",
-    GuessRefused)`` makes it an exception.  Raises ValueError for a ``model`` of another form, and whatever loading the model raises.
+    GuessRefused)`` makes it an exception.  Raises ValueError for a ``model`` of another form, and whatever
+    loading the model raises.
     """
     from pyscf_mlguess import hook
     from pyscf_mlguess.keys import GuessKey
