@@ -6,7 +6,7 @@ from conftest import FORMAMIDE, ao_rotation
 from pyscf import df, dft, gto, lib, scf
 
 from pyscf_mlguess.cheap.anderson import Anderson
-from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
+from pyscf_mlguess.cheap.coarse_grid import CoarseGrid, _matrix
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.refinement import refined
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
@@ -92,6 +92,27 @@ def test_xc_matrix_is_that_of_pyscf(xc, xctype, spins, formamide):
             found = grid.potential(numint, [(1.0, xc)], dm)
             assert np.abs(found[1] - reference).max() < 1e-6 and found[0] == pytest.approx(energy, abs=1e-5)
         assert bool(grid._kept) == (memory > 0)
+
+
+@pytest.mark.parametrize("xc, xctype", [("svwn", "LDA"), ("pbe", "GGA"), ("r2scan", "MGGA")])
+@pytest.mark.parametrize("spins", [1, 2])
+def test_density_through_few_orbitals_is_that_of_the_density_matrix(xc, xctype, spins, formamide):
+    orbitals = [random_orbitals(formamide, 6), random_orbitals(formamide, 5)][:spins]
+    dm = np.array([c @ c.T for c in orbitals])
+    grid, numint = CoarseGrid(formamide, xctype, 0, 1e3), dft.numint.NumInt()
+    energy, matrix = grid.potential(numint, [(1.0, xc)], dm if spins == 2 else dm[0])
+    assert any(2 * 6 <= len(index) for index, _, _ in grid._kept)
+    through = grid.potential(numint, [(1.0, xc)], dm if spins == 2 else dm[0], orbitals=orbitals)
+    assert through[0] == pytest.approx(energy, rel=1e-9)
+    assert np.abs(through[1] - matrix).max() < 1e-9 * np.abs(matrix).max()
+
+
+def test_kinetic_part_of_either_sign():
+    rng = np.random.default_rng(1)
+    functions, weighted = rng.normal(size=(4, 50, 6)), rng.normal(size=(5, 50))
+    scaled = functions[0] * (0.5 * weighted[0])[:, None] + np.einsum("kpi,kp->pi", functions[1:], weighted[1:4])
+    expected = functions[0].T @ scaled + np.einsum("kpi,p,kpj->ij", functions[1:], 0.25 * weighted[4], functions[1:])
+    assert np.abs(_matrix(functions, weighted) - expected).max() < 1e-12
 
 
 def test_fock_matrix_approaches_pyscf_s_with_the_grid(formamide):

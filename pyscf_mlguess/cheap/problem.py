@@ -199,7 +199,8 @@ class CheapProblem:
             fock -= self.share * (exchange if dm.ndim == 3 else exchange[0] / 2)
         energy = np.vdot(self.hcore + fock, dm) / 2
         if self._grid is not None:
-            semilocal, potential = self._grid.potential(self._numint, self._terms, dm, self._dtype)
+            semilocal, potential = self._grid.potential(self._numint, self._terms, dm, self._dtype,
+                                                         state.orbitals)
             energy, fock = energy + semilocal, fock + potential
         return float(energy), fock
 
