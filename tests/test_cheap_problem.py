@@ -115,6 +115,16 @@ def test_kinetic_part_of_either_sign():
     assert np.abs(_matrix(functions, weighted) - expected).max() < 1e-12
 
 
+@pytest.mark.parametrize("own, corrected_by", [(0, 1), (1, 1), (2, 2), (3, 2)])
+def test_grid_that_corrects_is_no_finer_than_the_scf_s_own(own, corrected_by, formamide):
+    mf = dft.RKS(formamide, xc="pbe")
+    mf.grids.level = own
+    problem, other = CheapProblem(mf, precise=True), CheapProblem(mf, grid_level=corrected_by, precise=True)
+    state = problem.state_of(mf.get_init_guess(key="minao"))
+    corrected = problem.fock(state) + problem.grid_correction(state)
+    assert np.abs(corrected - other.fock(state)).max() < 1e-10 < np.abs(problem.grid_correction(state)).max()
+
+
 def test_fock_matrix_approaches_pyscf_s_with_the_grid(formamide):
     mf = dft.RKS(formamide, xc="b3lyp").density_fit()
     mf.grids.level = 5

@@ -24,9 +24,13 @@ from pyscf_mlguess.memory import free_mb
 from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.scf_copy import ScfCopy
 
-# PySCF's grid level for the semilocal part, and that of meta-GGAs, which feel the coarsest grid: with it r2SCAN took
-# three builds and more on 26 of 54 structures (suite trust), 94 in all, and takes 70 on them with the next one.
-_GRID_LEVEL, _META_GRID_LEVEL = 0, 1
+# PySCF's grid level for the semilocal part; meta-GGAs feel the coarsest grid (four molecules of qm9_size, builds from
+# it and the next one: r2SCAN 2.0 and 2.0, M06-2X 3.8 and 2.0, SCAN 4.7 and 3.0; of r2SCAN's radicals 2.7 and 2.2), and
+# range-separated functionals where they meet open shells (wB97X-D, twelve radicals: 2.6 and 2.0).
+_GRID_LEVEL, _SENSITIVE_GRID_LEVEL = 0, 1
+# Its solution is corrected by a grid so many levels finer.  With one, wB97X-D takes 2.7, 2.3 and 2.5 builds (molecules
+# of qm9_size, ions, distorted ones), with two 2.0, 2.0 and 2.1.
+_LEVELS_FINER = 2
 # Shares of mf.max_memory (less what the process holds already) for the tensors and for functions on the grid.
 _TENSOR_SHARE, _GRID_SHARE = 0.7, 0.2
 # Where the tensor for exchange does not fit, that of J may still: in functions that serve J alone.
@@ -138,8 +142,9 @@ class CheapProblem:
             self._xctype = xctype
             self._grid = self.grid(self.grid_level)
 
-    def grid(self, level: int) -> CoarseGrid:
-        return CoarseGrid(self.mol, self._xctype, level, free_mb(self.mf) * _GRID_SHARE)
+    def grid(self, level: int, held: bool = True) -> CoarseGrid:
+        """held: keep functions on it, as far as memory allows, for more than one matrix."""
+        return CoarseGrid(self.mol, self._xctype, level, free_mb(self.mf) * _GRID_SHARE if held else 0.0)
 
     def refine_grid(self) -> bool:
         """Exchange and correlation on a grid like the SCF's own from now on; whether that is another one."""
@@ -204,11 +209,16 @@ class CheapProblem:
             energy, fock = energy + semilocal, fock + potential
         return float(energy), fock
 
-    def grid_correction(self, state: State, level: int) -> np.ndarray:
-        """What the xc matrix of ``state`` changes by on the grid of ``level``, shape of its dm, Eh."""
-        dm = np.asarray(state.dm)
-        return (self.grid(level).potential(self._numint, self._terms, dm)[1]
-                - self._grid.potential(self._numint, self._terms, dm)[1])
+    def grid_correction(self, state: State) -> np.ndarray:
+        """What the xc matrix of ``state`` changes by on a finer grid, shape of its dm, Eh.
+
+        That is no finer than the SCF's own, but finer than the cheap one.
+        """
+        level = self.grid_level + _LEVELS_FINER
+        level = max(self.grid_level + 1, min(level, getattr(getattr(self.mf, "grids", None), "level", level)))
+        fine, coarse = (grid.potential(self._numint, self._terms, np.asarray(state.dm), self._dtype, state.orbitals)[1]
+                        for grid in (self.grid(level, held=False), self._grid))
+        return fine - coarse
 
     def effective(self, fock: np.ndarray, state: State) -> np.ndarray:
         """The matrix whose eigenvectors are the next orbitals: Roothaan's for ROHF, else ``fock`` itself."""
@@ -310,7 +320,11 @@ class CheapProblem:
 def coarse_level(mf: hf.SCF) -> int:
     """PySCF's grid level with which the cheap problem of ``mf`` begins."""
     numint = getattr(mf, "_numint", None)
-    return _META_GRID_LEVEL if numint is not None and numint._xc_type(mf.xc) == "MGGA" else _GRID_LEVEL
+    if numint is None:
+        return _GRID_LEVEL
+    open_shell = isinstance(mf, uhf.UHF) or mf.mol.spin != 0
+    sensitive = numint._xc_type(mf.xc) == "MGGA" or (open_shell and LevelOfTheory.of(mf).omega)
+    return _SENSITIVE_GRID_LEVEL if sensitive else _GRID_LEVEL
 
 
 def cheap_auxiliary_mole(mf: hf.SCF) -> gto.Mole:

@@ -99,7 +99,7 @@ def _refined(anderson, dm, tolerance):
     if problem.semilocal:
         anderson.solve(_COARSE_TOLERANCE, MAX_ITERATIONS)
         state = anderson.best().state
-        anderson.correction.add(state, problem.grid_correction(state, problem.grid_level + 1))
+        anderson.correction.add(state, problem.grid_correction(state))
     anderson.solve(tolerance, MAX_ITERATIONS)
     if not problem.semilocal:
         problem.precise = True
