@@ -54,6 +54,20 @@ def energy_error_of_rotations(determinant: Determinant, fock: np.ndarray) -> flo
     return float(_SAFETY * (canonical.gradient(fock) ** 2 / curvature).sum())
 
 
+def energy_error_of_potential(hcore: np.ndarray, before: tuple[np.ndarray, np.ndarray],
+                              after: tuple[np.ndarray, np.ndarray], change: float, left: float) -> float:
+    """As ``energy_error``, of what was added to the potential and not to the energy, a constraint say: of first order.
+
+    Five times ``left`` times how far (Eh) the change of the energy is from what the Fock matrices say of it,
+    tr (F + F') (D' - D) / 2, which is right to the third order where they are the energy's derivatives.
+    before, after: density matrix and effective potential, PySCF's shapes.  left: the share of the gradient that is
+    left after the change.
+    """
+    (dm, potential), (next_dm, next_potential) = (map(np.asarray, pair) for pair in (before, after))
+    explained = np.vdot(hcore + (potential + next_potential) / 2, next_dm - dm)
+    return _SAFETY * left * abs(change - float(explained))
+
+
 def canonicalize(mf: hf.SCF, fock: np.ndarray) -> None:
     """Make ``mf``'s orbitals canonical for ``fock``, the Fock matrix of its density matrix, which stays as it is.
 

@@ -14,7 +14,7 @@ from pyscf_mlguess.cheap import one_build
 from pyscf_mlguess.cheap.anderson import Anderson
 from pyscf_mlguess.cheap.cost import costs
 from pyscf_mlguess.cheap.refinement import refined, unsolved
-from pyscf_mlguess.convergence import canonicalize, energy_error, energy_error_of_rotations
+from pyscf_mlguess.convergence import canonicalize, energy_error, energy_error_of_potential, energy_error_of_rotations
 from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import give_back, integrals_stay
 from pyscf_mlguess.parallel import single_blas
@@ -83,6 +83,8 @@ class TwoLevelSCF:
     verify = True
     # The density matrix of the last ``get_fock``, tagged with its orbitals, and its potential, tagged with energies.
     last_dm = last_vhf = None
+    # Both of the Fock matrix before.
+    _before = None
     _fock = None
     _hcore = None
     _running = False
@@ -140,7 +142,7 @@ class TwoLevelSCF:
             return energy
         finally:
             self._running, self._anderson, self._descent = False, None, None
-            self.last_dm = self.last_vhf = self._fock = self._hcore = None
+            self.last_dm = self.last_vhf = self._before = self._fock = self._hcore = None
             give_back()
 
     kernel = lib.alias(scf, alias_name="kernel")
@@ -234,7 +236,13 @@ class TwoLevelSCF:
         # The levels that the descent hands over are far apart: smearing may leave occupations whole that are not.
         if self.descent.active and not self._smeared and (determinant := self.descent.determinant(envs)):
             return energy_error_of_rotations(determinant, self.descent.spins(envs))
-        return energy_error(self._anderson.problem, envs["dm"], envs["fock"])
+        error = energy_error(self._anderson.problem, envs["dm"], envs["fock"])
+        left = envs["mf_diis"].share_left(envs["norm_gorb"])
+        if self._before is None or left is None or self._smeared:  # the entropy is not in the energy that is known here
+            return error
+        change = envs["e_tot"] - envs["last_hf_e"]
+        after = envs["dm"], envs["vhf"]
+        return error + energy_error_of_potential(envs["h1e"], self._before, after, change, left)
 
     @property
     def _smeared(self):
@@ -275,6 +283,8 @@ class TwoLevelSCF:
 
     def get_fock(self, h1e=None, s1e=None, vhf=None, dm=None, *args, **kwargs):
         """As the class below has it; DIIS is handed the density matrix of ROHF without its orbitals."""
+        if dm is not self.last_dm:
+            self._before = None if self.last_dm is None else (self.last_dm, self.last_vhf)
         self.last_dm, self.last_vhf = (dm, vhf) if self._running else (None, None)
         return super().get_fock(h1e, s1e, vhf, dm, *args, **kwargs)
 
@@ -300,8 +310,8 @@ class TwoLevelSCF:
 
 def forget(mf: hf.SCF) -> None:
     """Take what TwoLevelSCF keeps in it out of an object that no longer is one."""
-    for name in ("_anderson", "_descent", "_handed_over", "last_dm", "last_vhf", "_fock", "_hcore", "_running",
-                 "_unserved", "energy_error", "verify"):
+    for name in ("_anderson", "_descent", "_handed_over", "last_dm", "last_vhf", "_before", "_fock", "_hcore",
+                 "_running", "_unserved", "energy_error", "verify"):
         vars(mf).pop(name, None)
 
 

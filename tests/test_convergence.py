@@ -8,6 +8,7 @@ from conftest import FORMAMIDE, WATER
 from pyscf import dft, gto, lib, scf
 
 from pyscf_mlguess import two_level
+from pyscf_mlguess.convergence import energy_error_of_potential
 
 pytestmark = pytest.mark.usefixtures("taking_part")
 
@@ -164,3 +165,22 @@ def test_the_log_says_how_right_the_energy_is():
     mf.verbose, mf.stdout = 4, io.StringIO()
     mf.run()
     assert f"the energy is right to {mf.energy_error:.1e} Eh" in mf.stdout.getvalue()
+
+
+@pytest.mark.parametrize("cls", [scf.RHF, scf.UHF, scf.ROHF])
+def test_error_of_a_potential_without_an_energy(cls, water):
+    mf = cls(water)
+    both = [mf.get_init_guess(key=key) for key in ("minao", "1e")]
+    potentials, hcore = [mf.get_veff(water, dm) for dm in both], mf.get_hcore()
+    change = mf.energy_tot(both[1]) - mf.energy_tot(both[0])
+
+    def error(added, left=0.1):
+        pairs = ((dm, potential + added) for dm, potential in zip(both, potentials))
+        return energy_error_of_potential(hcore, *pairs, change, left)
+
+    # Hartree-Fock's energy is quadratic in the density matrix.
+    assert error(0.0) < 1e-9 < abs(change)
+    added = 0.1 * water.intor("int1e_r")[2]
+    left_out = abs(np.vdot(added, (both[1] - both[0]).reshape(-1, *added.shape).sum(axis=0)))
+    assert error(added) == pytest.approx(0.5 * left_out, rel=1e-6) and left_out > 1e-3
+    assert error(added, 0.01) == pytest.approx(0.1 * error(added))
