@@ -51,7 +51,8 @@ _SOLVERS = ("minao", *SOLVERS, "two-level:minao")
 _SPINORS = ("minao", "minao+refine", LEARNED, "ml+refine")
 _TRUSTED = ("minao", LEARNED, "two-level:minao")
 
-# Refined guesses come from the grid levels 0 and 1: where they are compared, the SCF's own grid is another one.
+# Refined guesses come from the grid levels 0 and 2: where they are compared, the SCF's own grid is another one (but for
+# meta-GGAs, whose finer grid is level 3, as it is for users of PySCF's default).
 _PBE = Protocol(xc="pbe", grid_level=3)
 # Without refined guesses, level 1 serves: cycles hardly change with the grid, and this one costs half as much.
 _COARSE_PBE, _COARSE_B3LYP = (Protocol(xc=xc, grid_level=1) for xc in ("pbe", "b3lyp"))
