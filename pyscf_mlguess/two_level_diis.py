@@ -43,8 +43,11 @@ class TwoLevelDIIS(lib.diis.DIIS):
         self._plain = self._new_plain()
 
     def share_left(self, gradient: float) -> float | None:
-        """``gradient`` as a share of that of the last real Fock matrix handed over here; None before one was."""
-        return gradient / self._gradients[-1] if self._gradients and self._gradients[-1] > 0 else None
+        """``gradient`` as a share, 1 at most, of that of the last real Fock matrix handed over; None before one was.
+
+        From a converged density matrix both are rounding, and their ratio may be anything.
+        """
+        return min(1.0, gradient / self._gradients[-1]) if self._gradients and self._gradients[-1] > 0 else None
 
     def update(self, s, d, f, mf, h1e=None, vhf=None, f_prev=None, **kwargs):
         """The Fock matrix to diagonalise next; arguments as PySCF's ``get_fock`` hands them over."""

@@ -184,3 +184,12 @@ def test_error_of_a_potential_without_an_energy(cls, water):
     left_out = abs(np.vdot(added, (both[1] - both[0]).reshape(-1, *added.shape).sum(axis=0)))
     assert error(added) == pytest.approx(0.5 * left_out, rel=1e-6) and left_out > 1e-3
     assert error(added, 0.01) == pytest.approx(0.1 * error(added))
+
+
+def test_from_a_converged_density_matrix_the_estimate_is_no_larger(water):
+    """Gradients there are rounding, and so is the share of one that the other is."""
+    exact = kohn_sham(water).run(conv_tol=1e-13)
+    mf = two_level(kohn_sham(water))
+    mf.kernel(dm0=exact.make_rdm1())
+    assert mf.converged and mf.cycles == 1
+    assert abs(mf.e_tot - exact.e_tot) < 1e-10 and mf.energy_error < 1e-10

@@ -102,6 +102,7 @@ class CoarseGrid:
             density[1:4] = 2 * np.einsum("pi,kpi->kp", contracted, functions[1:])
         if self._xctype == "MGGA":
             for function in functions[1:]:
+                # The derivatives of the orbitals themselves, or of one side of the density matrix.
                 half = function @ factors[0]
                 density[4] += 0.5 * np.einsum("pi,pi->p", half, function if len(factors) == 1 else half)
         return density

@@ -24,9 +24,10 @@ from pyscf_mlguess.memory import free_mb
 from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.scf_copy import ScfCopy
 
-# PySCF's grid level for the semilocal part; meta-GGAs feel the coarsest grid (four molecules of qm9_size, builds from
-# it and the next one: r2SCAN 2.0 and 2.0, M06-2X 3.8 and 2.0, SCAN 4.7 and 3.0; of r2SCAN's radicals 2.7 and 2.2), and
-# range-separated functionals where they meet open shells (wB97X-D, twelve radicals: 2.6 and 2.0).
+# PySCF's grid level for the semilocal part; meta-GGAs feel the coarsest grid (molecules of qm9_size, builds from it
+# and the next one: six with r2SCAN 2.0 and 2.0, four with M06-2X 3.8 and 2.0, three with SCAN 4.7 and 3.0; twelve of
+# r2SCAN's radicals 2.7 and 2.2), and range-separated functionals where they meet open shells (wB97X-D, twelve radicals:
+# 2.6 and 2.0).
 _GRID_LEVEL, _SENSITIVE_GRID_LEVEL = 0, 1
 # Its solution is corrected by a grid so many levels finer.  With one, wB97X-D takes 2.7, 2.3 and 2.5 builds (molecules
 # of qm9_size, ions, distorted ones), with two 2.0, 2.0 and 2.1.
