@@ -28,8 +28,8 @@ mf = dft.RKS(mol, xc="b3lyp").run()
 report("minao", mf)
 
 mf = dft.RKS(mol, xc="b3lyp")
-mf.init_guess = "ml+refine"                           # or 'minao+refine', 'sap+refine', ...
-report("ml+refine", mf.run())
+mf.init_guess = "ml"                                  # or 'minao+refine', 'sap+refine', ...
+report("ml", mf.run())
 
 mf = dft.RKS(mol, xc="b3lyp")
 dm = refine(mf, mf.get_init_guess(key="huckel"))      # any density matrix

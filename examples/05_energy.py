@@ -18,11 +18,11 @@ mol = gto.M(
 )
 mf = dft.RKS(mol, xc="pbe").density_fit()
 
-for key in ("ml", "ml+refine"):
+for key in ("minao+refine", "ml"):
     found = pyscf_mlguess.energy(mf, key)
-    print(f"{key:10} E = {found.energy:.9f} Eh, right to some {found.energy_error:.0e} Eh; "
+    print(f"{key:12} E = {found.energy:.9f} Eh, right to some {found.energy_error:.0e} Eh; "
           f"dipole {abs(found.dipole).max():.4f} debye at most, right to some {found.dipole_error:.0e}")
 
 mf.kernel(dm0=found.dm)                               # what was made can be used
-print(f"{'SCF':10} E = {mf.e_tot:.9f} Eh; the largest component of its dipole is "
+print(f"{'SCF':12} E = {mf.e_tot:.9f} Eh; the largest component of its dipole is "
       f"{abs(mf.dip_moment(verbose=0)).max():.4f} debye")

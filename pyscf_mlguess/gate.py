@@ -8,7 +8,7 @@ from pyscf.data.elements import ELEMENTS
 
 from pyscf_mlguess.models.base import Model
 from pyscf_mlguess.predictions import Prediction
-from pyscf_mlguess.refusal import NotServed
+from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.routes.report import Report
 from pyscf_mlguess.structure import Structure
 
@@ -25,38 +25,38 @@ def unknown_atoms(model: Model, structure: Structure) -> np.ndarray:
 
 
 def check_known(model: Model, structure: Structure) -> None:
-    """Raise NotServed for a molecule of which the model knows no element at all."""
+    """Raise Refusal for a molecule of which the model knows no element at all."""
     if unknown_atoms(model, structure).all():
-        raise NotServed(f"the model {model.card['name']} knows none of the elements of this molecule")
+        raise Refusal(f"the model {model.card['name']} knows none of the elements of this molecule")
 
 
 def check_card(model: Model, structure: Structure, mol: gto.MoleBase) -> None:
-    """Raise NotServed for a molecule outside of what the card says that the model serves."""
+    """Raise Refusal for a molecule outside of what the card says that the model serves."""
     name, unknown = model.card["name"], unknown_atoms(model, structure)
     for what, value, served in (("total charge", int(mol.charge), model.card["charges"]),
                                 ("number of unpaired electrons", abs(int(mol.spin)), model.card["spins"])):
         if value not in served:
-            raise NotServed(f"the {what} is {value}; the model {name} serves {', '.join(map(str, sorted(served)))}")
+            raise Refusal(f"the {what} is {value}; the model {name} serves {', '.join(map(str, sorted(served)))}")
     metals = {ELEMENTS[z] for z in structure.numbers[unknown] if z in NOT_AS_FREE_ATOMS}
     if metals:
-        raise NotServed(f"the model {name} does not know {', '.join(sorted(metals))}, "
-                        "and the free atom of a transition metal is no start")
+        raise Refusal(f"the model {name} does not know {', '.join(sorted(metals))}, "
+                      "and the free atom of a transition metal is no start")
     if unknown.mean() >= MOST_UNKNOWN:
-        raise NotServed(f"the model {name} does not know {unknown.sum()} of the {len(unknown)} atoms")
+        raise Refusal(f"the model {name} does not know {unknown.sum()} of the {len(unknown)} atoms")
 
 
 def check_prediction(model: Model, structure: Structure, prediction: Prediction) -> None:
-    """Raise NotServed for a prediction that is not finite, or says little about this molecule."""
+    """Raise Refusal for a prediction that is not finite, or says little about this molecule."""
     for atom in prediction.atoms_not_finite():
-        raise NotServed(f"the prediction for atom {structure.atoms[atom]} is not finite")
+        raise Refusal(f"the prediction for atom {structure.atoms[atom]} is not finite")
     farthest = int(np.argmax(prediction.novelty))
     if not prediction.novelty[farthest] <= MOST_NOVELTY:
-        raise NotServed(f"the surroundings of atom {structure.atoms[farthest]} are {prediction.novelty[farthest]:.1f} "
-                        f"times as far from the mean as the training set of {model.card['name']} reaches "
-                        f"(limit {MOST_NOVELTY})")
+        raise Refusal(f"the surroundings of atom {structure.atoms[farthest]} are {prediction.novelty[farthest]:.1f} "
+                      f"times as far from the mean as the training set of {model.card['name']} reaches "
+                      f"(limit {MOST_NOVELTY})")
 
 
 def check_report(report: Report) -> None:
-    """Raise NotServed where the way from the prediction to a density matrix speaks against the guess."""
+    """Raise Refusal where the way from the prediction to a density matrix speaks against the guess."""
     if objection := report.objection():
-        raise NotServed(objection)
+        raise Refusal(objection)

@@ -15,7 +15,6 @@ from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import integrals_stay
 from pyscf_mlguess.refusal import (
     Attempts,
-    NotServed,
     Refusal,
     check_molecule,
     check_scf_class,
@@ -63,8 +62,8 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
     mf: SCF object of PySCF or gpu4pyscf.  mol: None or the molecule handed to ``get_init_guess``.
     key: what the user wrote.  wanted: what is to be done.  pyscf_guess: PySCF's guess of a key.
     make_anderson: from ``mf`` to the cheap problem (``Anderson``) that refines, or None; default: one that is given up
-    afterwards.  A learned guess falls back to minao, which is refined where the model does not know the molecule and
-    refinement pays; a refined one to the guess itself.
+    afterwards.  A learned guess is refined where that pays, or where its key says so; one that is refused is minao in
+    its place, refined in the same way, and a refinement that is refused leaves the guess as it is.
     Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted and restricted open-shell objects; a cupy
     array for gpu4pyscf.  A model that is unknown, missing or damaged is an error where the user has set the key, and
     minao with a warning where it is the default; nothing else is an error.  What a default does not serve is no
@@ -101,6 +100,7 @@ def _model(wanted):
 
 def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
     from pyscf_mlguess import pipeline, spinors
+    from pyscf_mlguess.cheap.cost import refinement_pays
     from pyscf_mlguess.cheap.refinement import refined, unsolved
 
     plain = wanted.plain or "minao"
@@ -109,16 +109,15 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
         return pyscf_guess(plain)
     cpu, real = served
     anderson = dm = None
-    if wanted.refined:
+    if wanted.refined or (model and attempt("ml unrefined", lambda: refinement_pays(real))):
         anderson = attempt(f"{'ml' if model else plain} unrefined", lambda: (make_anderson or unsolved)(real))
     if model:
         cheap = anderson.problem if anderson else None
-        dm = attempt("minao", lambda: pipeline.initial_density_matrix(real, model, cheap=cheap))
+        dm = attempt("refined minao" if anderson else "minao",
+                     lambda: pipeline.initial_density_matrix(real, model, cheap=cheap))
     learned = dm is not None
     if not learned:
         dm = pyscf_guess(plain)
-        if model and not anderson and mf is real:
-            anderson = _refinement_instead(mf, attempt)
     if anderson:
         real_guess = pyscf_guess if real is cpu else functools.partial(real.get_init_guess, real.mol)
         start = _to_numpy(dm if learned or real is cpu else real_guess(plain))
@@ -131,19 +130,6 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
     if learned and real is not cpu:
         dm = spinors.matrix(cpu, dm)
     return _to_gpu(dm) if learned and cpu is not mf else dm
-
-
-def _refinement_instead(mf, attempt):
-    """The cheap problem that refines minao where the model does not know the molecule; None where that does not pay."""
-    from pyscf_mlguess.cheap.cost import costs
-    from pyscf_mlguess.cheap.refinement import unsolved
-
-    if attempt.last is not NotServed:
-        return None
-    anderson = attempt("minao unrefined", lambda: unsolved(mf) if costs(mf).ratio_refined < 1 else None)
-    if anderson:
-        attempt.takes_its_place("refined minao")
-    return anderson
 
 
 def _served(mf, mol, wanted) -> tuple[hf.SCF, hf.SCF]:

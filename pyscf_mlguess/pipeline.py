@@ -9,13 +9,11 @@ from pyscf.scf import hf
 
 from pyscf_mlguess import gate, routes
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.cheap.steps import problem_of_steps, stepped
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import load_model
 from pyscf_mlguess.models.base import Model
-from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.predictions import FockBlocks
-from pyscf_mlguess.refusal import NotServed, Refusal, check_molecule, check_scf_class, numerical_errors_refused
+from pyscf_mlguess.refusal import check_molecule, check_scf_class, numerical_errors_refused
 from pyscf_mlguess.stages import stage
 from pyscf_mlguess.structure import Structure
 
@@ -25,8 +23,7 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
     """The learned initial density matrix for ``mf``.
 
     model: the model, its name or its path.
-    corrected: let the model's responses correct the prediction by what its own Fock matrix gives back, and the cheap
-        problem go on from there for some iterations.
+    corrected: let the model's responses correct the prediction by what its own Fock matrix gives back.
     checked: refuse what the model does not serve and guesses of bad quality; without, benchmarks can ask whether the
         gate is right.
     cheap: the cheap problem that is to refine the guess: its integrals serve, and all correction is left to it.
@@ -50,28 +47,13 @@ def initial_density_matrix(mf: hf.SCF, model: Model | str = "default", *, correc
             prediction = model.predict(structure, level)
         if checked:
             gate.check_prediction(model, structure, prediction)
-        alone = corrected and cheap is None
-        problem = problem_of_steps(mf) if alone else cheap
         with stage("route"):
-            responses = model.responses if alone else None
-            dm, report = routes.density_matrix(mf, prediction, responses, problem)
+            responses = model.responses if corrected and cheap is None else None
+            dm, report = routes.density_matrix(mf, prediction, responses, cheap)
         if checked:
             gate.check_report(report)
-    if alone and problem is not None:
-        dm = _after_steps(problem, dm, report, checked)
     _log(mf, model, structure, prediction, level, report)
     return dm
-
-
-def _after_steps(problem, dm, report, checked):
-    try:
-        with numerical_errors_refused(), stage("cheap"), single_blas():
-            return stepped(problem, dm)
-    except Refusal as refusal:
-        if checked and isinstance(refusal, NotServed):
-            raise
-        report.notes.append(f"without iterations of the cheap problem: {refusal}")
-        return dm
 
 
 def _log(mf, model, structure, prediction, level, report):

@@ -47,10 +47,6 @@ class Refusal(ValueError):
     """The guess does not serve this case; ``str(exc)`` is the reason that the user reads."""
 
 
-class NotServed(Refusal):
-    """The model does not know such a molecule, or its prediction cannot be trusted; nothing has gone wrong."""
-
-
 # What unlucky numbers, and not wrong code, may raise: linear algebra, overflow, arrays that are not finite, memory.
 _NUMERICAL = (np.linalg.LinAlgError, ArithmeticError, MemoryError)
 
@@ -80,13 +76,11 @@ class Attempts:
     A context; at its end stand one Python warning, ``GuessRefused`` or ``GuessFailed``, and one line in PySCF's log.
     mf: the user's SCF object, of PySCF or gpu4pyscf.  what: whose steps they are, in words for the user.
     quiet: what is refused is no warning, only the line: nobody has asked for it.  Default: where ``mf`` is marked so.
-    last: the type of what the last step that was left out has raised; None before.
     """
 
     def __init__(self, mf, what: str, quiet: bool | None = None):
         self._mf, self._what, self._quiet = mf, what, unasked(mf) if quiet is None else quiet
         self._left_out: list[tuple[str, str, str]] = []  # what happened, what takes the place, why
-        self.last: type[Exception] | None = None
         self._category: type[GuessRefused] = GuessRefused
 
     def __call__(self, instead: str, step: Callable[[], _Result]) -> _Result | None:
@@ -97,18 +91,12 @@ class Attempts:
         except Refusal as refusal:
             # The text alone: a traceback would keep the arrays of the refused guess alive.
             self._left_out.append(("refused", instead, str(refusal)))
-            self.last = type(refusal)
         except Exception as error:
             logger.debug(self._mf, "%s", traceback.format_exc())
             self._left_out.append(("failed", instead, f"{type(error).__name__}: {error}; "
                                                       "this is an error in pyscf_mlguess, please report it"))
-            self.last, self._category = type(error), GuessFailed
+            self._category = GuessFailed
         return None
-
-    def takes_its_place(self, instead: str) -> None:
-        """``instead``, and not what was named before, takes the place of what was left out last."""
-        happened, _, why = self._left_out[-1]
-        self._left_out[-1] = happened, instead, why
 
     def __enter__(self) -> "Attempts":
         return self

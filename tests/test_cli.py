@@ -163,9 +163,9 @@ def test_demo_compares_with_minao(water, monkeypatch):
     monkeypatch.setattr(commands, "_DEMO_SET", water)
     result = mlguess("demo")
     assert result.exit_code == 0, result.output
-    minao, ml, refined, two_level = re.findall(r"^(?:minao|\S*ml\S*) +(\d+) +(-\d+\.\d+)", result.output, re.M)
-    assert int(two_level[0]) < int(refined[0]) <= int(ml[0]) < int(minao[0])
-    for _, energy in (ml, refined, two_level):
+    minao, refined, ml, two_level = re.findall(r"^(?:minao\S*|\S*ml\S*) +(\d+) +(-\d+\.\d+)", result.output, re.M)
+    assert int(two_level[0]) < int(refined[0]) < int(minao[0]) and int(two_level[0]) < int(ml[0]) < int(minao[0])
+    for _, energy in (refined, ml, two_level):
         assert float(energy) == pytest.approx(float(minao[1]), abs=1e-6)
 
 

@@ -23,7 +23,7 @@ mf.kernel()
 log = mf.stdout.getvalue()
 print(json.dumps({{"guess": mf.init_guess, "learned": "guess from the model" in log, "cycles": mf.cycles,
                    "plain": "initial guess = minao" in log, "energy": mf.e_tot,
-                   "two_level": "cheap iterations" in log, "class": type(mf).__name__}}))
+                   "two_level": "two-level SCF" in log, "class": type(mf).__name__}}))
 """
 IMPORTS = {
     "from pyscf import scf": "from pyscf import dft, gto, scf",

@@ -37,7 +37,7 @@ def cell():
 
 
 @pytest.fixture
-def prediction(monkeypatch):
+def prediction(monkeypatch, unrefined):
     """Stands in for the pipeline: notes (mf, model) in ``calls``, returns PySCF's core guess, or raises ``error``."""
     stand_in = types.SimpleNamespace(calls=[], error=None)
 

@@ -34,19 +34,10 @@ def test_the_route_asks_the_scf_object():
 
 
 @pytest.mark.parametrize("xc", ["pbe", "b3lyp"])
-def test_without_a_step_a_guess_does_not_hang_on_memory(xc, monkeypatch):
-    monkeypatch.setattr(pipeline, "problem_of_steps", lambda mf: None)
+def test_an_unrefined_guess_does_not_hang_on_memory(xc):
     plenty, nothing = (np.asarray(pipeline.initial_density_matrix(kohn_sham(in_mf, in_mol, FORMAMIDE, xc)))
                        for in_mf, in_mol in ((PLENTY, NOTHING), (NOTHING, PLENTY)))
     assert np.abs(plenty - nothing).max() < 1e-8
-
-
-@pytest.mark.parametrize("xc", ["pbe", "b3lyp"])
-def test_a_guess_hardly_hangs_on_memory(xc):
-    """Without any there is no tensor, and no step of the cheap problem."""
-    plenty, nothing = (np.asarray(pipeline.initial_density_matrix(kohn_sham(in_mf, in_mol, FORMAMIDE, xc)))
-                       for in_mf, in_mol in ((PLENTY, NOTHING), (NOTHING, PLENTY)))
-    assert np.abs(plenty - nothing).max() < 2e-2
 
 
 def test_the_cheap_problem_asks_the_scf_object():

@@ -123,13 +123,6 @@ class TestDensityMatrix(PairBlocksTests):
         assert report.occupation_gap > 1.5 * SMALLEST_GAP and report.objection() is None
         assert model.responses == ()
 
-    def test_one_cheap_fock_matrix_comes_with_a_correction(self, model, formamide):
-        mf = scf.RHF(formamide)
-        exact = scf.RHF(formamide).run().e_tot
-        plain, corrected = (mf.energy_tot(pipeline.initial_density_matrix(mf, model, corrected=asked)) - exact
-                            for asked in (False, True))
-        assert 0 < corrected < 0.3 * plain
-
     def test_an_element_that_it_does_not_know_keeps_what_free_atoms_give(self, model):
         mol = molecule("S 0 0 0; H 0 0.96 0.93; H 0 -0.96 0.93")
         dm, report = routes.density_matrix(scf.RHF(mol), predicted(model, mol))

@@ -120,7 +120,7 @@ def test_a_density_whose_fock_matrix_gives_back_another_one_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("breaksym", [0, 1, "mix"])
-def test_stretched_hydrogen_lands_where_minao_lands(breaksym):
+def test_stretched_hydrogen_lands_where_minao_lands(breaksym, unrefined):
     def make():
         # Further out, the symmetric saddle is so unstable that PySCF's extra cycle leaves it.
         mf = dft.UKS(molecule("H 0 0 0; H 0 0 2.3"), xc="pbe")
@@ -157,7 +157,7 @@ def test_tags_match_the_matrix():
     assert (dm.mo_coeff * dm.mo_occ) @ dm.mo_coeff.T == pytest.approx(np.asarray(dm), abs=1e-12)
 
 
-def test_log_says_which_model_and_what_was_replaced(tmp_path):
+def test_log_says_which_model_and_what_was_replaced(tmp_path, unrefined):
     log = tmp_path / "log"
     mol = gto.M(atom=METHANESELENOL, basis="def2-svp", verbose=4, output=str(log))
     mf = dft.RKS(mol, xc="wb97x-v")

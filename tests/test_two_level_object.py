@@ -173,7 +173,7 @@ class TestMessages:
         with pytest.warns(GuessRefused) as record:
             mf.kernel()
         messages = [str(w.message) for w in record if issubclass(w.category, GuessRefused)]
-        assert len(messages) == 1 and messages[0].startswith(f"initial guess {key!r} refused, falling back to minao: ")
+        assert len(messages) == 1 and messages[0].startswith(f"initial guess {key!r} refused, falling back to refined minao: ")
         assert messages[0] in mf.stdout.getvalue()
         assert mf.converged and mf.cycles <= 3  # minao, refined
 

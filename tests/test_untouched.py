@@ -147,7 +147,7 @@ def log_of(mf, key):
     (lambda: kohn_sham(molecule(), "r2scan"), ["r2scan replaced by PBE"]),
     (lambda: kohn_sham(molecule(METHANESELENOL)), ["free atoms for Se"]),
 ], ids=["hybrid", "Hartree-Fock", "triple zeta", "in between", "meta-GGA", "unknown element"])
-def test_one_line_of_the_log_says_what_was_done(make, expected):
+def test_one_line_of_the_log_says_what_was_done(make, expected, unrefined):
     lines = log_of(make(), "ml").splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"Initial guess from the model {pyscf_mlguess.load_model().card['name']}")
@@ -155,7 +155,7 @@ def test_one_line_of_the_log_says_what_was_done(make, expected):
         assert f"; {phrase}" in lines[0]
 
 
-def test_nothing_is_claimed_where_nothing_was_replaced():
+def test_nothing_is_claimed_where_nothing_was_replaced(unrefined):
     assert log_of(kohn_sham(molecule()), "ml").strip().endswith(pyscf_mlguess.load_model().card["name"] + ".")
 
 

@@ -14,7 +14,6 @@ from pyscf_mlguess import load_model, pipeline, refine
 from pyscf_mlguess.benchmark.code_digest import digest_of_code
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.solvers import SOLVERS
-from pyscf_mlguess.cheap.steps import problem_of_steps, stepped
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.refusal import GuessRefused, Refusal
 from pyscf_mlguess.stages import count, stage
@@ -34,10 +33,10 @@ CONVERGED, EXACT_FIT = "converged", "exact-fit"
 UNCHECKED = "ml-unchecked"
 # The learned density as it is, not corrected by what its own Fock matrix gives back.
 DENSITY_ALONE = "ml-density"
-# minao after the iterations of the cheap problem that stand behind every learned guess: what of that is physics.
-STEPPED = "minao-steps"
+# The learned guess without refinement: its density corrected, twice, by what the model has learned of such corrections.
+UNREFINED = "ml-unrefined"
 # What no key of PySCF's get_init_guess names: arguments of the pipeline.
-_VARIANTS = {UNCHECKED: {"checked": False}, DENSITY_ALONE: {"corrected": False}}
+_VARIANTS = {UNCHECKED: {"checked": False}, DENSITY_ALONE: {"corrected": False}, UNREFINED: {}}
 # <guess>+refine converges the cheap problem first; two-level:<guess> refines and then runs the two-level SCF.
 REFINED, TWO_LEVEL = "+refine", "two-level:"
 # one-build:<guess> is the two-level SCF that does not verify: a single Fock build and the energy that it predicts.
@@ -73,7 +72,7 @@ def is_verified(guess: str) -> bool:
 
 
 def source_of(guess: str) -> str:
-    """The guess before it is refined or handed to the two-level SCF: "ml:x" of "ml+refine:x" and "two-level:ml:x"."""
+    """The guess before it is refined or handed to the two-level SCF: "ml" of "two-level:ml" and "ml+refine"."""
     return guess.removeprefix(TWO_LEVEL).removeprefix(ONE_BUILD).replace(REFINED, "", 1)
 
 
@@ -93,7 +92,7 @@ def code_of(guess: str) -> str:
 
     A change of the code is another guess, whose runs must not be mixed with those that a results file holds.
     """
-    ours = model_of(guess) or source_of(guess) in (EXACT_FIT, STEPPED) or source_of(guess) != guess
+    ours = model_of(guess) or source_of(guess) == EXACT_FIT or source_of(guess) != guess
     return digest_of_code() if ours else ""
 
 
@@ -121,11 +120,12 @@ def check_guess(guess: str, protocol: Protocol) -> None:
     elif family == PRE_SCF and argument:
         if not (argument.isdigit() and len(argument) == 1):
             raise ValueError(f"{guess!r}: expected a grid level from 0 to 9, found {argument!r}")
-    elif guess not in (*CLASSICAL, STEPPED, PRE_SCF, PREVIOUS, *SOLVERS, *_ORACLES):
-        raise ValueError(f"unknown guess {whole!r}; known are {', '.join((*CLASSICAL, STEPPED))}, "
+    elif guess not in (*CLASSICAL, PRE_SCF, PREVIOUS, *SOLVERS, *_ORACLES):
+        raise ValueError(f"unknown guess {whole!r}; known are {', '.join(CLASSICAL)}, "
                          f"{PRE_SCF}[:grid level], {PROJECTED}:<basis>, {PREVIOUS}, "
                          f"{', '.join((*SOLVERS, *_ORACLES))}, ml, ml:<model>, {DENSITY_ALONE}[:<model>], "
-                         f"{UNCHECKED}[:<model>], each but the solvers also as <guess>{REFINED}, {TWO_LEVEL}<guess> "
+                         f"{UNREFINED}[:<model>], {UNCHECKED}[:<model>], "
+                         f"each but the solvers also as <guess>{REFINED}, {TWO_LEVEL}<guess> "
                          f"and {ONE_BUILD}<guess>")
     if protocol.scanner and not _is_key(guess):
         raise ValueError(f"{whole!r}: a scanner starts from {', '.join(CLASSICAL)}, ml or ml:<model>")
@@ -152,8 +152,6 @@ def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
     family, _, argument = guess.partition(":")
     if family in _VARIANTS:
         return _variant(mf, guess, **_VARIANTS[family])
-    if guess == STEPPED:
-        return _stepped(mf)
     if family == PRE_SCF:
         return pre_scf(mf, start.protocol, int(argument or 0))
     if family == PROJECTED:
@@ -180,17 +178,6 @@ def _variant(mf, guess, **options):
     # Outside of the handler, whose traceback would keep the arrays of the refused guess alive.
     warnings.warn(message, GuessRefused, stacklevel=2)
     return mf.get_init_guess(key=BASELINE)
-
-
-def _stepped(mf):
-    problem, dm = problem_of_steps(mf), mf.get_init_guess(key=BASELINE)
-    if problem is None:
-        raise RuntimeError("there is no cheap problem, or no memory for it")
-    with stage("cheap"):
-        try:
-            return np.asarray(stepped(problem, dm))
-        except Refusal:  # as for the learned guess
-            return dm
 
 
 def _existing(dm, whose):

@@ -1,8 +1,8 @@
 """Learning curves: what models trained on more molecules, or of larger size, gain.
 
-The models of a results file are those that its guesses name by path (``ml:<path>``, ``ml-density:<path>``); how
-much each was trained on, and its loss on the validation molecules, stand in its card.  A loss is relative to that of
-knowing nothing: free atoms for a density, no difference for a Fock matrix or exchange.
+The models of a results file are those that its guesses name by path (``ml-unrefined:<path>``, ``ml-density:<path>``);
+how much each was trained on, and its loss on the validation molecules, stand in its card.  A loss is relative to that
+of knowing nothing: free atoms for a density, no difference for a Fock matrix or exchange.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from pyscf_mlguess.benchmark.guesses import DENSITY_ALONE, model_of
+from pyscf_mlguess.benchmark.guesses import DENSITY_ALONE, UNREFINED, model_of
 from pyscf_mlguess.benchmark.summary import Estimate, bootstrap, fock_builds, pairs_with_baseline
 from pyscf_mlguess.models import load_model
 
@@ -30,7 +30,7 @@ class Point:
     molecules, weights: what it was trained on, and how large its base level is.
     loss, corrected_loss: geometric means on the validation molecules and, of a density whose correction was learned,
     after that, on molecules that the first model had not seen; None where there is no correction.
-    ratios: ratio of the sums of Fock builds, by guess ("ml", "ml-density"), on ``runs`` molecules.
+    ratios: ratio of the sums of Fock builds, by guess ("ml-unrefined", "ml-density"), on ``runs`` molecules.
     """
 
     target: str
@@ -107,7 +107,7 @@ def draw_curve(points: list[Point]) -> str:
             left.plot(molecules, [p.loss for p in own], marker + "-", color=colour, label=name)
             if corrected := [(p.molecules, p.corrected_loss) for p in own if p.corrected_loss is not None]:
                 left.plot(*zip(*corrected), marker + ":", color=colour, mfc="white")
-            for guess, dashes, face in (("ml", "-", colour), (DENSITY_ALONE, ":", "white")):
+            for guess, dashes, face in ((UNREFINED, "-", colour), (DENSITY_ALONE, ":", "white")):
                 have = [point for point in own if guess in point.ratios]
                 values = [point.ratios[guess] for point in have]
                 right.errorbar([p.molecules for p in have], [e.value for e in values],
@@ -117,7 +117,7 @@ def draw_curve(points: list[Point]) -> str:
         left.set(xscale="log", yscale="log", xlabel="training molecules", ylabel="loss, relative to knowing nothing",
                  title=points[0].target + (" (full) and after its correction (dotted)" if with_correction else ""))
         right.set(xscale="log", xlabel="training molecules", ylabel="Fock builds relative to minao",
-                  title="ml (full) and ml-density (dotted)" if with_correction else "ml")
+                  title="ml-unrefined (full) and ml-density (dotted)" if with_correction else UNREFINED)
         left.legend(frameon=False)
         for axes in (left, right):
             axes.grid(color="#E6E6E6", lw=0.6)

@@ -118,6 +118,11 @@ def costs(mf: hf.SCF) -> Costs:
                  _ITERATIONS if on_grid else _ITERATIONS_WITHOUT_GRID)
 
 
+def refinement_pays(mf: hf.SCF) -> bool:
+    """Whether a plain SCF is to be expected to take less time from a refined guess than from minao."""
+    return costs(mf).ratio_refined < 1
+
+
 def _points(mf, level):
     numbers = [int(z) for z in np.asarray(mf.mol.atom_charges()) if z > 0]
     return _PRUNED * sum(gen_grid._default_rad(z, level) * gen_grid._default_ang(z, level) for z in numbers)

@@ -17,7 +17,7 @@ _Results = Annotated[Path, typer.Argument(help="Results of mlguess bench (.jsonl
 _Markdown = Annotated[Optional[Path], typer.Option("--report", help="Markdown file for the tables.")]
 _Html = Annotated[Optional[Path], typer.Option("--html", help="Self-contained page with tables and figures.")]
 _WITH_MOLECULES = ("guess", "xc", "basis", "density_fit", "grid_level", "threads", "limit")
-_DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "minao+refine", "ml", "ml+refine", "two-level:ml", "exact-fit")
+_DEFAULT_GUESSES = ("minao", "atom", "sap", "pre-scf", "minao+refine", "ml", "two-level:ml", "exact-fit")
 
 
 @app.callback()
@@ -39,9 +39,9 @@ def bench(
         help="Repeatable: name or path of a model to run in the place of the default one.")] = None,
     guess: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: minao, atom, huckel, mod_huckel, sap, vsap, pre-scf[:grid level], "
-             "projected:<basis>, previous, ml, ml:<model>, ml-density[:<model>], ml-unchecked[:<model>], exact-fit, "
-             "converged; each also as <guess>+refine, two-level:<guess> and one-build:<guess>; PySCF's own solvers "
-             "from minao, solver:newton, solver:level-shift and solver:damping. "
+             "projected:<basis>, previous, ml, ml:<model>, ml-density[:<model>], ml-unrefined[:<model>], "
+             "ml-unchecked[:<model>], exact-fit, converged; each also as <guess>+refine, two-level:<guess> and "
+             "one-build:<guess>; PySCF's own solvers from minao, solver:newton, solver:level-shift and solver:damping. "
              f"Default: {', '.join(_DEFAULT_GUESSES)}.")] = None,
     xc: Annotated[Optional[list[str]], typer.Option(
         help="Repeatable, with --molecules: PySCF's functional, or hf. Default: pbe.")] = None,

@@ -32,7 +32,7 @@ def demo() -> None:
         (molecule,), _ = load_set(_DEMO_SET)
         typer.echo(f"{molecule.name}, {len(molecule.symbols)} atoms; {protocol}\n")
         typer.echo(f"{'guess':14}{'builds':>8}{'energy (Eh)':>18}{'guess (s)':>12}{'SCF (s)':>10}")
-        for guess in ("minao", "ml", "ml+refine", "two-level:ml"):
+        for guess in ("minao", "minao+refine", "ml", "two-level:ml"):
             row, _ = run_guess(_DEMO_SET, guess, Start(molecule, protocol))
             if not row["converged"]:
                 raise ValueError(f"the SCF from {guess} failed: {row['error'] or 'not converged'}")

@@ -19,7 +19,7 @@ from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.predictions import AuxiliaryDensity
 from pyscf_mlguess.refusal import Refusal
-from pyscf_mlguess.routes.auxiliary_fock import ALONE_GRID, GRID_LEVEL, START_GRID, AuxiliaryFock
+from pyscf_mlguess.routes.auxiliary_fock import GRID_LEVEL, START_GRID, AuxiliaryFock
 from pyscf_mlguess.routes.occupation import Occupied, occupy
 from pyscf_mlguess.routes.report import Report
 from pyscf_mlguess.routes.spin import polarised
@@ -92,7 +92,7 @@ def density_matrix(mf: hf.SCF, prediction: AuxiliaryDensity, responses: Sequence
     report = DensityReport(natm=auxmol.natm, closed_shell=mol.spin == 0,
                            electrons_missing=mol.nelectron - float(function_integrals(auxmol) @ coefficients))
     route = (DensityRoute(mf, auxmol, hold=bool(responses), difference=difference) if cheap is None
-             else DensityRoute.through(cheap, auxmol, START_GRID if responses is None else ALONE_GRID, difference))
+             else DensityRoute.through(cheap, auxmol, difference))
     for response in responses or ():
         coefficients = route.density.restore_electron_count(coefficients, mol.nelectron)
         correction = route.correction(coefficients, response)
@@ -125,14 +125,14 @@ class DensityRoute:
         self._fock = AuxiliaryFock(self.fitting, self.potential, grid)
 
     @classmethod
-    def through(cls, cheap: CheapProblem, auxmol, grid, difference: np.ndarray | None = None) -> "DensityRoute":
-        """With the integrals of a cheap problem, in its auxiliary functions."""
+    def through(cls, cheap: CheapProblem, auxmol, difference: np.ndarray | None = None) -> "DensityRoute":
+        """With the integrals of a cheap problem that is to refine the guess, in its auxiliary functions."""
         self = cls.__new__(cls)
         self.potential, self._scf = SemilocalPotential.of(cheap.mf, difference is not None), cheap.scf
         self._difference = 0.0 if difference is None else difference
         self.fitting = cheap.fitting
         self.density = DensityFitting(cheap.mol, auxmol)
-        self._fock = AuxiliaryFock(self.fitting, self.potential, grid)
+        self._fock = AuxiliaryFock(self.fitting, self.potential, START_GRID)
         return self
 
     def occupied(self, coefficients: np.ndarray, break_spin_symmetry: bool = True,

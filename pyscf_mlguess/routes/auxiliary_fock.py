@@ -20,9 +20,6 @@ from pyscf_mlguess.functional import SemilocalPotential
 
 # PySCF's level of the grid.
 GRID_LEVEL = 1
-# That where a step of the cheap problem follows: 73 cycles (PBE, ten molecules), on the start's grid 75, and there the
-# guess is 3e-3 from turning with the molecule, not 1e-4.
-ALONE_GRID = 0
 # Radial and angular points of an atom's grid where the density is to be refined: a cheap iteration in eight molecules
 # more than PySCF's level 0, of three times as many points.
 START_GRID = (12, 26)
