@@ -45,8 +45,7 @@ ghf.init_guess = "ml"
 ghf.kernel()
 print(f"water, GHF       {ghf.cycles:3d} cycles   E = {ghf.e_tot:.9f} Eh")
 
-# A transition metal that the model does not know is refused: minao takes over and says so (refined minao, example 08,
-# where cycles are dearer than these).
+# A transition metal that the model does not know is refused: refined minao takes over and says so.
 hydride = scf.RHF(gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", verbose=0))
 hydride.init_guess = "ml"
 with warnings.catch_warnings(record=True) as caught:

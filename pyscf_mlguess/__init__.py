@@ -33,11 +33,10 @@ def energy(mf, guess="ml"):
 def guess(mf, model: str = "ml"):
     """The initial density matrix that ``mf.init_guess = model`` would start from, for ``mf.kernel(dm0=...)``.
 
-    mf: SCF object.  model: ``'ml'`` or ``'ml+refine'``, either with ``':<name or path>'``.  Works without
-    ``register`` too.
-    Returns (nao, nao), or (2, nao, nao) for UHF, UKS, ROHF and ROKS.  A refused guess is PySCF's
-    minao, refined where that pays, with a ``GuessRefused`` warning; ``warnings.simplefilter("error",
-    GuessRefused)`` makes it an exception.  Raises ValueError for a ``model`` of another form, and whatever
+    mf: SCF object.  model: ``'ml'`` or ``'ml:<name or path>'``.  Works without ``register`` too.
+    Returns (nao, nao), or (2, nao, nao) for UHF, UKS, ROHF and ROKS.  In the place of a refused
+    prediction minao is refined, with a ``GuessRefused`` warning; ``warnings.simplefilter("error", GuessRefused)``
+    makes it an exception.  Raises ValueError for a ``model`` of another form, and whatever
     loading the model raises.
     """
     from pyscf_mlguess import hook
@@ -45,7 +44,7 @@ def guess(mf, model: str = "ml"):
 
     wanted = GuessKey.parse(model)
     if wanted is None or not wanted.is_learned:
-        raise ValueError(f"model={model!r}: expected 'ml', 'ml+refine', or either with ':<name or path>'")
+        raise ValueError(f"model={model!r}: expected 'ml' or 'ml:<name or path>'")
     return hook.our_guess(mf, mf.mol, model, wanted, lambda key: mf.get_init_guess(mf.mol, key))
 
 

@@ -62,8 +62,8 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
     mf: SCF object of PySCF or gpu4pyscf.  mol: None or the molecule handed to ``get_init_guess``.
     key: what the user wrote.  wanted: what is to be done.  pyscf_guess: PySCF's guess of a key.
     make_anderson: from ``mf`` to the cheap problem (``Anderson``) that refines, or None; default: one that is given up
-    afterwards.  A learned guess is refined where that pays, or where its key says so; one that is refused is minao in
-    its place, refined in the same way, and a refinement that is refused leaves the guess as it is.
+    afterwards.  A learned guess that is refused is minao in its place, refined as it would have been; a refinement
+    that is refused leaves the guess as it is.
     Returns (nao, nao) for restricted and (2, nao, nao) for unrestricted and restricted open-shell objects; a cupy
     array for gpu4pyscf.  A model that is unknown, missing or damaged is an error where the user has set the key, and
     minao with a warning where it is the default; nothing else is an error.  What a default does not serve is no
@@ -85,6 +85,8 @@ def checked_guess(mf, key: str) -> np.ndarray:
     whatever loading the model raises.
     """
     wanted = GuessKey.known(key)
+    if wanted is None:
+        return mf.get_init_guess(mf.mol, key)
     model = _model(wanted)
     with numerical_errors_refused():
         return _guess(mf, mf.mol, wanted, model, lambda key: mf.get_init_guess(mf.mol, key), None,
@@ -100,7 +102,6 @@ def _model(wanted):
 
 def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
     from pyscf_mlguess import pipeline, spinors
-    from pyscf_mlguess.cheap.cost import refinement_pays
     from pyscf_mlguess.cheap.refinement import refined, unsolved
 
     plain = wanted.plain or "minao"
@@ -108,9 +109,8 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
     if served is None:
         return pyscf_guess(plain)
     cpu, real = served
-    anderson = dm = None
-    if wanted.refined or (model and attempt("ml unrefined", lambda: refinement_pays(real))):
-        anderson = attempt(f"{'ml' if model else plain} unrefined", lambda: (make_anderson or unsolved)(real))
+    anderson = attempt(f"{'ml' if model else plain} unrefined", lambda: (make_anderson or unsolved)(real))
+    dm = None
     if model:
         cheap = anderson.problem if anderson else None
         dm = attempt("refined minao" if anderson else "minao",
@@ -141,7 +141,7 @@ def _served(mf, mol, wanted) -> tuple[hf.SCF, hf.SCF]:
 
     cpu = mf if isinstance(mf, hf.SCF) else _to_cpu(mf)
     check_molecule(cpu.mol)
-    real = spinors.real(cpu, break_spin_symmetry=wanted.refined)
+    real = spinors.real(cpu)
     check_scf_class(real)
     if real is not cpu and wanted.plain == "chkfile":
         raise Refusal("the spinors of a checkpoint file are not refined")

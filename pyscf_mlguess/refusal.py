@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 
 
 class GuessRefused(UserWarning):
-    """The learned guess was not used and PySCF's default guess (minao) took its place, refined where that pays."""
+    """The learned guess was not used and PySCF's default guess (minao) took its place, refined."""
 
 
 class GuessFailed(GuessRefused):

@@ -16,11 +16,10 @@ _CLASSES = (ghf.GHF, dhf.DHF, x2c.SCF)
 _TURN = np.array([[1.0, -1.0], [1.0, 1.0]]) / np.sqrt(2)
 
 
-def real(mf: hf.SCF, break_spin_symmetry: bool) -> hf.SCF:
+def real(mf: hf.SCF) -> hf.SCF:
     """The UHF or UKS object whose guess ``mf`` starts from, or ``mf`` itself where its own orbitals are real.
 
     That of a relativistic object has spin-free X2C.  What surrounds the molecule (solvent, point charges) is left out.
-    break_spin_symmetry: whether singlets may have different orbitals for alpha and beta.
     Raises Refusal where the core Hamiltonian or the overlap is the user's own, and for spinors of cartesian functions.
     """
     if not isinstance(mf, _CLASSES):
@@ -38,7 +37,7 @@ def real(mf: hf.SCF, break_spin_symmetry: bool) -> hf.SCF:
     else:
         found = scf.uhf.UHF(mf.mol)
     found.verbose, found.stdout, found.max_memory, found.conv_tol = mf.verbose, mf.stdout, mf.max_memory, mf.conv_tol
-    found.init_guess_breaksym = int(break_spin_symmetry)
+    found.init_guess_breaksym = 1
     return found.sfx2c1e() if _relativistic(mf) else found
 
 
@@ -57,7 +56,8 @@ def matrix(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     if isinstance(mf, ghf.GHF):
         return both
     # |spinor> = |spin orbital> W with a square W: in spinors, D is W^-1 D W^-H.
-    inverse = np.linalg.inv(np.vstack(mf.mol.sph2spinor_coeff()))
+    # Complex, also for s functions alone: PySCF gives J and K the type of D.
+    inverse = np.linalg.inv(np.vstack(mf.mol.sph2spinor_coeff())).astype(complex)
     large = inverse @ both @ inverse.conj().T
     if isinstance(mf, x2c.SCF):
         return large

@@ -296,14 +296,15 @@ class TwoLevelSCF:
         if not self._running:
             return pyscf_guess(key)
         with integrals_stay(self):
-            self._anderson = cheap_scf(self)
-            if self._anderson is None:
+            anderson = self._anderson = cheap_scf(self)
+            ours = GuessKey.parse(key)
+            if anderson is None and ours is None:
                 return pyscf_guess(key)
             if not isinstance(key, str):
                 return self._refined(key)
-            wanted = (GuessKey.parse(key) or GuessKey(plain=key)).with_refinement()
-            dm = hook.our_guess(self, mol, key, wanted, pyscf_guess, lambda _: self._anderson)
-        if not self._anderson.points:
+            # Where there is no cheap problem, that has been told.
+            dm = hook.our_guess(self, mol, key, ours or GuessKey(plain=key), pyscf_guess, lambda _: anderson)
+        if anderson is not None and not anderson.points:
             self.give_up()
         return dm
 

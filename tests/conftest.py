@@ -95,9 +95,3 @@ def hubbard():
 def taking_part(monkeypatch):
     """The two-level SCF takes part whatever its cost estimate says: Hartree-Fock of small molecules would not."""
     monkeypatch.setattr("pyscf_mlguess.two_level_scf.stays_out", lambda mf: None)
-
-
-@pytest.fixture
-def unrefined(monkeypatch):
-    """The key 'ml' without refinement, as where that does not pay."""
-    monkeypatch.setattr("pyscf_mlguess.cheap.cost.refinement_pays", lambda mf: False)

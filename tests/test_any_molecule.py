@@ -15,7 +15,7 @@ from scipy.spatial.distance import pdist
 
 from pyscf_mlguess import GuessFailed, GuessRefused
 
-KEYS = ("ml", "ml+refine", "minao+refine")
+KEYS = ("ml", "minao+refine")
 ELEMENTS = ("H", "He", "Li", "B", "C", "N", "O", "F", "Na", "Si", "S", "Cl", "Zn", "Br", "ghost-O")
 BASES = ("sto-3g", "6-31g", "def2-svp", "cc-pvdz", "6-31+g*", "def2-tzvp")
 CLASSES = (scf.RHF, scf.UHF, scf.ROHF, dft.RKS, dft.UKS, dft.ROKS)

@@ -184,7 +184,7 @@ def test_names_of_refined_and_two_level_guesses():
         guesses.check_guess("two-level:nonsense", protocol)
 
 
-@pytest.mark.parametrize("guess", ["minao+refine", "ml+refine", "two-level:minao", "two-level:ml", "two-level:pre-scf"])
+@pytest.mark.parametrize("guess", ["minao+refine", "ml", "two-level:minao", "two-level:ml", "two-level:pre-scf"])
 def test_refined_and_two_level_runs(guess):
     row, _ = run(WATER, guess, PBE)
     minao, _ = run(WATER, "minao", PBE)

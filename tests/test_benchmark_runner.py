@@ -191,7 +191,7 @@ def test_what_the_energy_lacks_at_the_stop():
     assert two["scf_builds"] < 5  # what shows the error is not the run's own
 
 
-@pytest.mark.parametrize("molecule, guess", [(WATER, "ml"), (OH, "ml+refine")])
+@pytest.mark.parametrize("molecule, guess", [(WATER, "ml"), (OH, "minao+refine")])
 def test_energies_of_guesses_without_their_scf(molecule, guess):
     protocol = Protocol(xc="pbe", basis="def2-svp", grid_level=1)
     ran, _ = run(molecule, guess, protocol)

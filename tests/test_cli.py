@@ -79,11 +79,10 @@ def test_predict_writes_what_guess_returns(water, tmp_path, named):
         assert list(archive["symbols"]) == ["O", "H", "H"]
 
 
-@pytest.mark.parametrize("options, key", [((), "ml"), (("--refine",), "ml+refine")])
-def test_predict_prints_energy_and_dipole(water, tmp_path, options, key):
-    result = mlguess("predict", water, "--basis", "sto-3g", "--output", tmp_path / "guess.npz", *options)
+def test_predict_prints_energy_and_dipole(water, tmp_path):
+    result = mlguess("predict", water, "--basis", "sto-3g", "--output", tmp_path / "guess.npz")
     mf = dft.RKS(gto.M(atom=str(water), basis="sto-3g", verbose=0), xc="pbe").density_fit()
-    found = pyscf_mlguess.energy(mf, key)
+    found = pyscf_mlguess.energy(mf)
     energy, error = re.search(r"energy (-\d+\.\d+) Eh, right to some (\S+)", result.output).groups()
     assert float(energy) == pytest.approx(found.energy, abs=1e-6)
     assert float(error) == pytest.approx(found.energy_error, rel=0.5)

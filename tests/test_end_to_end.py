@@ -51,12 +51,11 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("key", ["ml", "ml+refine"])
 @pytest.mark.parametrize("run", RUNS)
-def test_the_guess_turns_with_the_molecule(run, key, rotation):
+def test_the_guess_turns_with_the_molecule(run, rotation):
     """Up to the grid, whose points do not: see the next test."""
     mol, mean_field = RUNS[run]
-    assert rotation_error(mol(), rotation, lambda m: pyscf_mlguess.guess(mean_field(m), key)) < 6e-4
+    assert rotation_error(mol(), rotation, lambda m: pyscf_mlguess.guess(mean_field(m))) < 6e-4
 
 
 def test_what_is_left_is_the_grid_s(rotation, monkeypatch):
@@ -88,18 +87,18 @@ def test_an_inversion_is_as_good_as_a_rotation(rotation):
     assert rotation_error(molecule(), -np.eye(3), predicted_coulomb) < 1e-8
 
 
-@pytest.mark.parametrize("refined, tolerance", [(False, 1e-8), (True, 1e-4)], ids=["unrefined", "refined"])
+@pytest.mark.parametrize("make, tolerance", [(pipeline.initial_density_matrix, 1e-8), (pyscf_mlguess.guess, 1e-4)],
+                         ids=["unrefined", "refined"])
 @pytest.mark.parametrize("run", ["PBE", "UKS radical"])
-def test_the_guess_follows_the_order_of_the_atoms(run, refined, tolerance, unrefined):
+def test_the_guess_follows_the_order_of_the_atoms(run, make, tolerance):
     """The cheap problem is in single precision, whose rounding hangs on the order."""
-    key = "ml+refine" if refined else "ml"
     mol, mean_field = RUNS[run]
     mol = mol()
     order = np.random.default_rng(1).permutation(mol.natm)
     shuffled = gto.M(atom=[mol._atom[i] for i in order], unit="Bohr", basis="def2-svp", spin=mol.spin, verbose=0)
     slices = mol.aoslice_by_atom()[:, 2:]
     index = np.concatenate([np.arange(*slices[i]) for i in order])
-    before, after = (np.asarray(pyscf_mlguess.guess(mean_field(m), key)) for m in (mol, shuffled))
+    before, after = (np.asarray(make(mean_field(m))) for m in (mol, shuffled))
     assert np.abs(before[..., index[:, None], index] - after).max() < tolerance
 
 

@@ -37,7 +37,7 @@ def cell():
 
 
 @pytest.fixture
-def prediction(monkeypatch, unrefined):
+def prediction(monkeypatch):
     """Stands in for the pipeline: notes (mf, model) in ``calls``, returns PySCF's core guess, or raises ``error``."""
     stand_in = types.SimpleNamespace(calls=[], error=None)
 
@@ -197,7 +197,7 @@ def test_array_as_guess_is_untouched(water, prediction):
 def test_refusal_warns_once_at_the_caller_and_logs_one_line(water, prediction, capfd):
     prediction.error = Refusal("the gap is gone")
     mf = scf.RHF(water).set(init_guess="ml", verbose=2, stdout=io.StringIO())
-    with pytest.warns(GuessRefused, match="falling back to minao: the gap is gone") as record:
+    with pytest.warns(GuessRefused, match="falling back to refined minao: the gap is gone") as record:
         mf.kernel()
     assert mf.converged
     assert len(refusals(record)) == 1 and refusals(record)[0].filename == __file__
@@ -270,7 +270,8 @@ def test_guess_function_works_unregistered(water, prediction):
     assert prediction.calls == [(mf, "x")]
     prediction.error = Refusal("no trust")
     with pytest.warns(GuessRefused, match="no trust"):
-        np.testing.assert_array_equal(pyscf_mlguess.guess(mf), mf.get_init_guess(water, "minao"))
+        np.testing.assert_allclose(pyscf_mlguess.guess(mf), pyscf_mlguess.refine(mf, mf.get_init_guess(water, "minao")),
+                                   rtol=0, atol=1e-8)
     with pytest.raises(ValueError, match="minao"):
         pyscf_mlguess.guess(mf, "minao")
 

@@ -76,7 +76,7 @@ def water():
     return gto.M(atom="O 0 0 0; H 0 0.757 0.587; H 0 -0.757 0.587", basis="sto-3g", verbose=0)
 
 
-def test_guess_is_made_on_the_cpu_and_returned_to_the_device(gpu_class, water, monkeypatch, unrefined):
+def test_guess_is_made_on_the_cpu_and_returned_to_the_device(gpu_class, water, monkeypatch):
     calls = []
 
     def initial_density_matrix(mf, model, cheap):

@@ -40,8 +40,7 @@ def mean_field():
 
 
 WAYS = {
-    "ml": (lambda: mean_field().set(init_guess="ml"), PREDICTION | SCF),
-    "ml+refine": (lambda: mean_field().set(init_guess="ml+refine"), PREDICTION | CHEAP_PROBLEM | SCF),
+    "ml": (lambda: mean_field().set(init_guess="ml"), PREDICTION | CHEAP_PROBLEM | SCF),
     "two-level": (lambda: two_level(mean_field()), CHEAP_PROBLEM | SCF),
 }
 

@@ -51,7 +51,7 @@ def test_the_cheap_problem_asks_the_scf_object():
     assert not problem._grid._kept
 
 
-@pytest.mark.parametrize("key", ["minao+refine", "ml+refine"])
+@pytest.mark.parametrize("key", ["minao+refine", "ml"])
 def test_a_refined_guess_does_not_hang_on_memory(key):
     plenty, nothing = (np.asarray(kohn_sham(in_mf, in_mol, FORMAMIDE).get_init_guess(key=key))
                        for in_mf, in_mol in ((PLENTY, NOTHING), (NOTHING, PLENTY)))
@@ -83,7 +83,7 @@ print(lib.current_memory()[0])
 """
 
 
-@pytest.mark.parametrize("key", ["ml", "ml+refine", "minao+refine"])
+@pytest.mark.parametrize("key", ["ml", "minao+refine"])
 def test_a_guess_leaves_no_memory_behind(key):
     # In a process of its own, whose memory nothing else has touched.
     paracetamol = str(files("pyscf_mlguess") / "benchmark" / "sets" / "paracetamol.xyz")

@@ -120,7 +120,7 @@ def test_a_density_whose_fock_matrix_gives_back_another_one_is_left_as_it_is():
 
 
 @pytest.mark.parametrize("breaksym", [0, 1, "mix"])
-def test_stretched_hydrogen_lands_where_minao_lands(breaksym, unrefined):
+def test_stretched_hydrogen_lands_where_minao_lands_or_lower(breaksym):
     def make():
         # Further out, the symmetric saddle is so unstable that PySCF's extra cycle leaves it.
         mf = dft.UKS(molecule("H 0 0 0; H 0 0 2.3"), xc="pbe")
@@ -128,9 +128,12 @@ def test_stretched_hydrogen_lands_where_minao_lands(breaksym, unrefined):
         return mf
 
     minao, learned = both(make)
-    assert learned.e_tot == pytest.approx(minao.e_tot, abs=1e-7)
-    # Only mixing the frontier orbitals reaches the broken-symmetry solution, from either guess.
-    assert learned.spin_square()[0] == pytest.approx(0.9 if breaksym == "mix" else 0.0, abs=0.08)
+    # From minao only mixing the frontier orbitals reaches the solution of broken symmetry.
+    if breaksym == 1:
+        assert learned.e_tot < minao.e_tot - 1e-3
+    else:
+        assert learned.e_tot == pytest.approx(minao.e_tot, abs=1e-7)
+    assert learned.spin_square()[0] == pytest.approx(0.9 if breaksym else 0.0, abs=0.08)
 
 
 def test_a_scanner_asks_once_and_goes_on(monkeypatch):
@@ -157,12 +160,11 @@ def test_tags_match_the_matrix():
     assert (dm.mo_coeff * dm.mo_occ) @ dm.mo_coeff.T == pytest.approx(np.asarray(dm), abs=1e-12)
 
 
-def test_log_says_which_model_and_what_was_replaced(tmp_path, unrefined):
+def test_log_says_which_model_and_what_was_replaced(tmp_path):
     log = tmp_path / "log"
     mol = gto.M(atom=METHANESELENOL, basis="def2-svp", verbose=4, output=str(log))
     mf = dft.RKS(mol, xc="wb97x-v")
-    mf.init_guess = "ml"
-    pyscf_mlguess.guess(mf)
+    pipeline.initial_density_matrix(mf)
     mol.stdout.flush()
     text = log.read_text()
     for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for Se", "non-local correlation left out",

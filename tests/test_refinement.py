@@ -112,22 +112,22 @@ def test_keys(water):
     mf = scf.RHF(water)
     refined = mf.get_init_guess(key="minao+refine")
     assert np.abs(refined - refine(mf, mf.get_init_guess(key="minao"))).max() < 1e-10
-    learned = mf.get_init_guess(key="ml+refine")
+    learned = mf.get_init_guess(key="ml")
     # Equal up to where refinement stops.
     assert np.abs(learned - refined).max() < 1e-4
     # Threads round differently, and a rounding may decide about the last iteration.
     with lib.with_omp_threads(1):
-        learned, again = (mf.get_init_guess(key="ml+refine"), pyscf_mlguess.guess(mf, "ml+refine"))
+        learned, again = (mf.get_init_guess(key="ml"), pyscf_mlguess.guess(mf, "ml"))
     assert np.abs(again - learned).max() < 1e-10
     with pytest.raises(ModelError, match="nonsense"):
-        mf.get_init_guess(key="ml+refine:nonsense")
+        mf.get_init_guess(key="ml:nonsense")
 
 
 def test_a_refused_prediction_is_minao_refined():
     mol = gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", verbose=0)
     mf = scf.RHF(mol)
     with pytest.warns(GuessRefused, match="falling back to refined minao") as caught:
-        dm = mf.get_init_guess(key="ml+refine")
+        dm = mf.get_init_guess(key="ml")
     assert len(caught) == 1
     assert np.abs(dm - mf.get_init_guess(key="minao+refine")).max() < 1e-8
 
@@ -178,7 +178,7 @@ def test_a_radical_anion_whose_learned_start_gets_stuck():
     mf = kohn_sham(molecule.mol("def2-svp")).density_fit()
     anderson = Anderson(CheapProblem(mf))
     # On the coarse grid alone, without the finer one's correction; where the iterations stop it is 0.33.
-    assert gradient_of(anderson, mf.get_init_guess(key="ml+refine")) < 0.05
+    assert gradient_of(anderson, mf.get_init_guess(key="ml")) < 0.05
 
 
 @pytest.mark.parametrize("cls, spin", [(dft.RKS, 0), (dft.UKS, 1), (dft.ROKS, 1)])

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from conftest import WATER
-from pyscf import dft, gto, scf
+from pyscf import dft, gto
 
 import pyscf_mlguess
 from pyscf_mlguess import GuessRefused, load_model, pipeline, routes
@@ -82,13 +82,6 @@ def test_the_card_is_asked_for_charge_and_spin(make, message):
         dm = pyscf_mlguess.guess(mf)
     assert len(caught) == 1
     assert np.abs(dm - mf.get_init_guess(key="minao+refine")).max() < 1e-8
-
-
-def test_where_refinement_does_not_pay_a_refused_guess_is_minao():
-    """Cycles of Hartree-Fock with integrals in memory are as cheap as those of the cheap problem."""
-    mf = scf.RHF(gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", verbose=0))
-    with pytest.warns(GuessRefused, match="falling back to minao: .* does not know Cu"):
-        assert np.array_equal(pyscf_mlguess.guess(mf), mf.get_init_guess(key="minao"))
 
 
 def test_a_refused_guess_whose_refinement_fails_is_minao(monkeypatch):

@@ -62,7 +62,7 @@ def test_fewer_cycles_to_the_same_energy(case):
 def test_the_density_is_the_same_in_every_basis(case):
     """Its large component: <z> of all electrons, as real orbitals have it."""
     mf = CLASSES[case](molecule())
-    real = spinors.real(mf, break_spin_symmetry=False)
+    real = spinors.real(mf)
     dm = np.asarray(checked_guess(real, "ml"))
     dipole = np.trace(mf.mol.intor("int1e_r")[2] @ dm.sum(axis=0))
     found = spinors.matrix(mf, dm)
@@ -85,6 +85,13 @@ def test_spins_point_where_pyscf_has_them():
     assert along_x == pytest.approx(1, abs=1e-9) and abs(np.trace((dm[:nao, :nao] - dm[nao:, nao:]) @ ovlp)) < 1e-9
 
 
+def test_the_matrix_of_s_functions_alone_is_complex_as_all_others():
+    """PySCF gives J and K of Dirac's classes its type."""
+    mf = scf.DHF(molecule("He"))
+    dm = mf.get_init_guess(key="minao+refine")
+    assert np.iscomplexobj(dm) and np.trace(dm @ mf.get_ovlp()) == pytest.approx(2, abs=1e-9)
+
+
 def test_a_refined_guess_finds_the_broken_symmetry():
     stretched = molecule("N 0 0 0; N 0 0 1.7")
     plain, refined = (scf.GHF(stretched).set(init_guess=key).run() for key in ("minao", "minao+refine"))
@@ -95,7 +102,7 @@ def test_a_refined_guess_finds_the_broken_symmetry():
 def test_settings_go_along():
     mf = generalised_kohn_sham(molecule()).set(max_memory=1234, conv_tol=1e-7, omega=0.3)
     mf.xc, mf.verbose, mf.stdout = "camb3lyp", 4, io.StringIO()
-    real = spinors.real(mf, break_spin_symmetry=True)
+    real = spinors.real(mf)
     assert (real.xc, real.grids.level, real.max_memory, real.conv_tol) == ("camb3lyp", 1, 1234, 1e-7)
     assert real.omega == 0.3 and mf._numint.omega == 0.3 and real.init_guess_breaksym == 1
     mf.get_init_guess(key="ml")

@@ -8,9 +8,9 @@ from conftest import WATER
 from pyscf import dft, gto, qmmm, scf
 
 import pyscf_mlguess
-from pyscf_mlguess import two_level
+from pyscf_mlguess import pipeline, two_level
 
-KEYS = ["ml", "ml+refine", "minao+refine"]
+KEYS = ["ml", "minao+refine"]
 METHYL = {"atom": "C 0 0 0; H 0 1.08 0; H .935 -.54 0.1; H -.935 -.54 0", "spin": 1}
 METHANESELENOL = "Se 0 0 0; H 1.45 0 -0.2; C 0 0 2.0; H 1.03 0 2.35; H -0.51 0.89 2.35; H -0.51 -0.89 2.35"
 
@@ -85,7 +85,7 @@ def test_the_scf_object_stays_as_it_was(case, key):
 
 @pytest.mark.parametrize("case", WITH_ENERGY)
 def test_an_energy_leaves_no_trace(case):
-    mf, key = WITH_ENERGY[case](), case if case == "minao" else "ml+refine"
+    mf, key = WITH_ENERGY[case](), case if case == "minao" else "ml"
     mf.energy_nuc()  # which PySCF keeps in the molecule
     assert_leaves_alone(mf, lambda: pyscf_mlguess.energy(mf, key).energy)
 
@@ -129,9 +129,9 @@ def test_a_two_level_scf_makes_it_once_more():
     assert len(calls) == 2
 
 
-def log_of(mf, key):
+def log_of(mf, make):
     mf.verbose, mf.stdout = 4, io.StringIO()
-    guess(mf, key)
+    make(mf)
     return mf.stdout.getvalue()
 
 
@@ -147,20 +147,21 @@ def log_of(mf, key):
     (lambda: kohn_sham(molecule(), "r2scan"), ["r2scan replaced by PBE"]),
     (lambda: kohn_sham(molecule(METHANESELENOL)), ["free atoms for Se"]),
 ], ids=["hybrid", "Hartree-Fock", "triple zeta", "in between", "meta-GGA", "unknown element"])
-def test_one_line_of_the_log_says_what_was_done(make, expected, unrefined):
-    lines = log_of(make(), "ml").splitlines()
+def test_one_line_of_the_log_says_what_was_done(make, expected):
+    lines = log_of(make(), pipeline.initial_density_matrix).splitlines()
     assert len(lines) == 1
     assert lines[0].startswith(f"Initial guess from the model {pyscf_mlguess.load_model().card['name']}")
     for phrase in expected:
         assert f"; {phrase}" in lines[0]
 
 
-def test_nothing_is_claimed_where_nothing_was_replaced(unrefined):
-    assert log_of(kohn_sham(molecule()), "ml").strip().endswith(pyscf_mlguess.load_model().card["name"] + ".")
+def test_nothing_is_claimed_where_nothing_was_replaced():
+    log = log_of(kohn_sham(molecule()), pipeline.initial_density_matrix)
+    assert log.strip().endswith(pyscf_mlguess.load_model().card["name"] + ".")
 
 
 def test_a_refinement_has_a_line_of_its_own():
-    lines = log_of(kohn_sham(molecule()), "ml+refine").splitlines()
+    lines = log_of(kohn_sham(molecule()), pyscf_mlguess.guess).splitlines()
     assert len(lines) == 2 and lines[1].startswith("Initial guess refined in ")
 
 

@@ -27,7 +27,7 @@ def core_of_two_spins(mol):
     return mf
 
 
-@pytest.mark.parametrize("key", ["ml", "ml+refine", "minao+refine"])
+@pytest.mark.parametrize("key", ["ml", "minao+refine"])
 def test_a_core_hamiltonian_for_each_spin_is_refused(key, water):
     mf = core_of_two_spins(water)
     with pytest.warns(pyscf_mlguess.GuessRefused, match=r"core Hamiltonian has the shape \(2, 13, 13\)") as record:

@@ -1,4 +1,4 @@
-"""Whether the two-level SCF and refinement pay: their time against plain PySCF's, from sizes, before anything is built.
+"""Whether the two-level SCF pays: its time against plain PySCF's, from sizes, before anything is built.
 
 Time is counted in seconds of one core; only ratios matter.  n basis functions, p pairs of them that overlap,
 x auxiliary functions, o occupied orbitals (of both spins where these differ), g grid points; with exact exchange K in
@@ -11,8 +11,7 @@ brackets:
     cheap iteration 4 x p + [4 x n^2 o] operations of ours, or the integrals where its tensor does not fit, and the
                     functional on its own grid
     set-up          x p integrals and x^2 p operations for a tensor that PySCF would not make
-    plain SCF       14 builds;  two-level SCF  2 builds, 10 cheap iterations (Hartree-Fock: 14), set-up;
-                    plain SCF from a refined guess  8 builds and the same cheap iterations
+    plain SCF       14 builds;  two-level SCF  2 builds, 10 cheap iterations (Hartree-Fock: 14), set-up
 
 The constants are those of water, formamide and paracetamol, bases from def2-SVP to def2-TZVP, one thread.  What both
 ways need once, integrals in memory or PySCF's own tensor, is left out of both.
@@ -34,8 +33,6 @@ from pyscf_mlguess.memory import free_mb, holds_integrals
 
 # Typical of molecules that give no trouble: minao's builds, and builds and cheap iterations of the two-level SCF.
 _PLAIN_BUILDS, _BUILDS, _ITERATIONS = 14, 2, 10
-# A plain SCF from refined minao takes four to six cycles, and two builds that are no cycles.
-_BUILDS_FROM_REFINED = 8
 # Without a functional on the grid the refinement goes further, in double precision.
 _ITERATIONS_WITHOUT_GRID = 14
 # Seconds for an operation of PySCF's and of our products of tensors (single precision first, double at the end), for a
@@ -81,11 +78,6 @@ class Costs:
         """Two-level over plain."""
         return self.two_level / self.plain
 
-    @property
-    def ratio_refined(self) -> float:
-        """A plain SCF from refined minao over that from minao."""
-        return (self.two_level + (_BUILDS_FROM_REFINED - _BUILDS) * self.build) / self.plain
-
 
 def costs(mf: hf.SCF) -> Costs:
     """The estimate for an SCF object; see the module's text.  Builds nothing but tables of sizes."""
@@ -116,11 +108,6 @@ def costs(mf: hf.SCF) -> Costs:
     iteration += nao**3 * _MIXING + _FIXED_ITERATION
     return Costs(build, iteration, setup + _FIXED_SETUP,
                  _ITERATIONS if on_grid else _ITERATIONS_WITHOUT_GRID)
-
-
-def refinement_pays(mf: hf.SCF) -> bool:
-    """Whether a plain SCF is to be expected to take less time from a refined guess than from minao."""
-    return costs(mf).ratio_refined < 1
 
 
 def _points(mf, level):

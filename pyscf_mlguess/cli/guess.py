@@ -17,7 +17,7 @@ _DEMO_SET, _DEMO_BASIS, _DEMO_XC = "paracetamol", "def2-svp", "pbe"
 
 
 def demo() -> None:
-    """Compare the learned guess, refined and in the two-level SCF, with PySCF's default: paracetamol, PBE/def2-SVP."""
+    """Compare the learned guess, alone and in the two-level SCF, with PySCF's default: paracetamol, PBE/def2-SVP."""
     from pyscf import lib
 
     from pyscf_mlguess.benchmark.guesses import Start, check_guess
@@ -48,7 +48,6 @@ def predict(
     basis: _Basis = "def2-svp",
     xc: Annotated[str, typer.Option(help="PySCF's functional, or hf.")] = "pbe",
     model: _Model = None,
-    refine: Annotated[bool, typer.Option("--refine", help="Refine the guess by the cheap problem: ml+refine.")] = False,
     energy: Annotated[bool, typer.Option(
         help="Build one Fock matrix (density fitting) and print the energy and the dipole.")] = True,
     output: Annotated[Path, typer.Option(
@@ -74,10 +73,10 @@ def predict(
         protocol.check()
         mf = protocol.mean_field(frames[0].mol(basis))
         try:
-            dm = checked_guess(mf, f"ml{'+refine' if refine else ''}:{model or 'default'}")
+            dm = checked_guess(mf, f"ml:{model or 'default'}")
         except Refusal as refusal:
             raise ValueError(f"{output} was not written, for the learned guess of {molecule} is refused: {refusal} "
-                             "(mf.init_guess = 'ml' would start from minao, refined where that pays)") from None
+                             "(mf.init_guess = 'ml' would start from refined minao)") from None
         with output.open("wb") as file:  # a name alone gets .npz appended where it ends otherwise
             np.savez(file, dm=np.asarray(dm), symbols=frames[0].symbols, positions_angstrom=frames[0].positions,
                      basis=basis, xc=xc)

@@ -29,7 +29,7 @@ from pyscf_mlguess.structure import element_numbers
 # What separates good guesses from bad ones, on molecules far from and near to the training set: see RESULTS.md,
 # "When a guess is refused".
 MOST_ELECTRONS_MISSING = 0.1  # per atom, before the count is restored
-MOST_NEGATIVE_ELECTRONS = 0.04  # per atom, in regions of negative fitted density
+MOST_NEGATIVE_ELECTRONS = 0.08  # per atom, in regions of negative fitted density
 SMALLEST_GAP = 0.04  # Eh; the occupation, and with it the whole guess, hangs on less than the error
 # Share of the memory that the SCF object leaves, for integrals.
 _INTEGRAL_SHARE = 0.5
