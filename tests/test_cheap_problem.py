@@ -115,9 +115,11 @@ def test_kinetic_part_of_either_sign():
     assert np.abs(_matrix(functions, weighted) - expected).max() < 1e-12
 
 
-@pytest.mark.parametrize("own, corrected_by", [(0, 1), (1, 1), (2, 2), (3, 2)])
-def test_grid_that_corrects_is_no_finer_than_the_scf_s_own(own, corrected_by, formamide):
-    mf = dft.RKS(formamide, xc="pbe")
+@pytest.mark.parametrize("xc, own, corrected_by", [("b3lyp", 0, 1), ("b3lyp", 1, 1), ("b3lyp", 2, 2), ("b3lyp", 3, 2),
+                                                   ("pbe", 0, 1), ("pbe", 1, 1), ("pbe", 3, 1)])
+def test_grid_that_corrects_is_no_finer_than_the_scf_s_own(xc, own, corrected_by, formamide):
+    """Of a GGA it is one level finer than the cheap one, else two."""
+    mf = dft.RKS(formamide, xc=xc)
     mf.grids.level = own
     problem, other = CheapProblem(mf, precise=True), CheapProblem(mf, grid_level=corrected_by, precise=True)
     state = problem.state_of(mf.get_init_guess(key="minao"))

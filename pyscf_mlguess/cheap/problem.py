@@ -30,8 +30,10 @@ from pyscf_mlguess.scf_copy import ScfCopy
 # 2.6 and 2.0).
 _GRID_LEVEL, _SENSITIVE_GRID_LEVEL = 0, 1
 # Its solution is corrected by a grid so many levels finer.  With one, wB97X-D takes 2.7, 2.3 and 2.5 builds (molecules
-# of qm9_size, ions, distorted ones), with two 2.0, 2.0 and 2.1.
-_LEVELS_FINER = 2
+# of qm9_size, ions, distorted ones), with two 2.0, 2.0 and 2.1; so does r2SCAN with one and two, but SCAN 3.0 and 2.75
+# (four of qm9_size).  Closed shells of GGAs, whose builds are the cheapest, take 2.0 with one (PBE, twelve distorted
+# molecules and eight ions), in nine tenths of the time.
+_LEVELS_FINER, _GGA_LEVELS_FINER = 2, 1
 # Shares of mf.max_memory (less what the process holds already) for the tensors and for functions on the grid.
 _TENSOR_SHARE, _GRID_SHARE = 0.7, 0.2
 # Where the tensor for exchange does not fit, that of J may still: in functions that serve J alone.
@@ -215,11 +217,14 @@ class CheapProblem:
 
         That is no finer than the SCF's own, but finer than the cheap one.
         """
-        level = self.grid_level + _LEVELS_FINER
+        level = self.grid_level + (_GGA_LEVELS_FINER if self._is_gga_of_closed_shells() else _LEVELS_FINER)
         level = max(self.grid_level + 1, min(level, getattr(getattr(self.mf, "grids", None), "level", level)))
         fine, coarse = (grid.potential(self._numint, self._terms, np.asarray(state.dm), self._dtype, state.orbitals)[1]
                         for grid in (self.grid(level, held=False), self._grid))
         return fine - coarse
+
+    def _is_gga_of_closed_shells(self):
+        return self._xctype != "MGGA" and LevelOfTheory.of(self.mf).is_semilocal and not _is_open_shell(self.mf)
 
     def effective(self, fock: np.ndarray, state: State) -> np.ndarray:
         """The matrix whose eigenvectors are the next orbitals: Roothaan's for ROHF, else ``fock`` itself."""
@@ -323,9 +328,12 @@ def coarse_level(mf: hf.SCF) -> int:
     numint = getattr(mf, "_numint", None)
     if numint is None:
         return _GRID_LEVEL
-    open_shell = isinstance(mf, uhf.UHF) or mf.mol.spin != 0
-    sensitive = numint._xc_type(mf.xc) == "MGGA" or (open_shell and LevelOfTheory.of(mf).omega)
+    sensitive = numint._xc_type(mf.xc) == "MGGA" or (_is_open_shell(mf) and LevelOfTheory.of(mf).omega)
     return _SENSITIVE_GRID_LEVEL if sensitive else _GRID_LEVEL
+
+
+def _is_open_shell(mf):
+    return isinstance(mf, uhf.UHF) or mf.mol.spin != 0
 
 
 def cheap_auxiliary_mole(mf: hf.SCF) -> gto.Mole:
