@@ -199,3 +199,19 @@ def test_a_spherical_atom_is_no_solution():
     refined = np.asarray(refine(mf, minao))
     assert np.einsum("sij,ji->s", minao, mf.get_ovlp()) != pytest.approx((2, 4), abs=0.1)
     assert np.einsum("sij,ji->s", refined, mf.get_ovlp()) == pytest.approx((2, 4), abs=1e-8)
+
+
+def test_closed_shells_of_gradient_functionals_are_corrected_by_two_grids(water, monkeypatch):
+    """The last is as fine as that of all others, and only for an SCF that does not go on with the cheap problem."""
+    levels, original = [], CheapProblem.grid
+
+    def grid(self, level, held=True):
+        levels.append(level)
+        return original(self, level, held)
+
+    monkeypatch.setattr(CheapProblem, "grid", grid)
+    for xc, closely, expected in (("pbe", True, [0, 1, 2]), ("pbe", False, [0, 1]), ("b3lyp", True, [0, 2])):
+        levels.clear()
+        mf = dft.RKS(water, xc=xc)
+        refinement.refined(refinement.unsolved(mf), mf.get_init_guess(), closely=closely)
+        assert levels == expected

@@ -33,7 +33,7 @@ HEAD = (
     "Ratios are against minao on the same molecules, below 1 is better; in brackets the 95 % interval from resampling "
     "the molecules. Wall ratio: guess and SCF together. Compare builds under protocols with density fitting and wall "
     "times under protocols without it.",
-    "A refused guess ran refined minao and counts with its builds. A run that fails or does not "
+    "A refused guess ran minao (`ml` refined minao) and counts with its builds. A run that fails or does not "
     "converge counts as max_cycle + 2 builds, or as those that it made where these are more. Higher: final energy more "
     f"than {ENERGY_TOLERANCE:.0e} Eh above the lowest of all guesses. All of these are listed.",
 )

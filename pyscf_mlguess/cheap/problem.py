@@ -212,18 +212,21 @@ class CheapProblem:
             energy, fock = energy + semilocal, fock + potential
         return float(energy), fock
 
-    def grid_correction(self, state: State) -> np.ndarray:
+    def grid_correction(self, state: State, again: bool = False) -> np.ndarray:
         """What the xc matrix of ``state`` changes by on a finer grid, shape of its dm, Eh.
 
         That is no finer than the SCF's own, but finer than the cheap one.
+        again: the second time, if ``corrects_twice``, on a finer grid than the first.
         """
-        level = self.grid_level + (_GGA_LEVELS_FINER if self._is_gga_of_closed_shells() else _LEVELS_FINER)
+        level = self.grid_level + (_GGA_LEVELS_FINER if self.corrects_twice and not again else _LEVELS_FINER)
         level = max(self.grid_level + 1, min(level, getattr(getattr(self.mf, "grids", None), "level", level)))
         fine, coarse = (grid.potential(self._numint, self._terms, np.asarray(state.dm), self._dtype, state.orbitals)[1]
                         for grid in (self.grid(level, held=False), self._grid))
         return fine - coarse
 
-    def _is_gga_of_closed_shells(self):
+    @property
+    def corrects_twice(self) -> bool:
+        """Whether the first correction is by a coarser grid than what serves others: closed shells of GGAs."""
         return self._xctype != "MGGA" and LevelOfTheory.of(self.mf).is_semilocal and not _is_open_shell(self.mf)
 
     def effective(self, fock: np.ndarray, state: State) -> np.ndarray:
