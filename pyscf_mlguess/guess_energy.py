@@ -33,9 +33,8 @@ class EnergyEstimate:
     dm: the density matrix, PySCF's shapes.
 
     Both errors are guides, no bounds.  Of 104 molecules (PBE/def2-SVP, ``mlguess bench --suite energies``)
-    ``energy_error`` was 0.9 to 5.8 times the error of 'ml' (5 % and 95 % quantiles; radicals 0.6 to 2.2) and 0.9 to
-    2.8 times that of 'ml+refine'; ``dipole_error`` 1.1 to 7.5 and 0.8 to 6.4 times.  ``energy - energy_error`` is
-    no better for 'ml' and seven times better (median) for 'ml+refine'.
+    ``energy_error`` was 1.0 to 1.4 times the error of a refined prediction (5 % and 95 % quantiles), and below it for
+    six.
     """
 
     energy: float
