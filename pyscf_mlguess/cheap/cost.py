@@ -25,7 +25,8 @@ import numpy as np
 from pyscf.dft import gen_grid
 from pyscf.scf import hf
 
-from pyscf_mlguess.cheap.problem import cheap_auxiliary_mole, coarse_level
+from pyscf_mlguess.cheap.grid_levels import coarse_level
+from pyscf_mlguess.cheap.problem import cheap_auxiliary_mole
 from pyscf_mlguess.density_fitting.fitting import shareable
 from pyscf_mlguess.density_fitting.tensor import STORAGES, Storage
 from pyscf_mlguess.level import LevelOfTheory

@@ -15,6 +15,7 @@ from pyscf import df, gto
 from pyscf.scf import hf, rohf, uhf
 
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
+from pyscf_mlguess.cheap.grid_levels import coarse_level, correcting_level
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.density_fitting.fitting import DensityFitting, shareable
 from pyscf_mlguess.density_fitting.tensor import STORAGES, FittedTensor, Interaction, Storage
@@ -24,16 +25,6 @@ from pyscf_mlguess.memory import free_mb
 from pyscf_mlguess.refusal import Refusal
 from pyscf_mlguess.scf_copy import ScfCopy
 
-# PySCF's grid level for the semilocal part; meta-GGAs feel the coarsest grid (molecules of qm9_size, builds from it
-# and the next one: six with r2SCAN 2.0 and 2.0, four with M06-2X 3.8 and 2.0, three with SCAN 4.7 and 3.0; twelve of
-# r2SCAN's radicals 2.7 and 2.2), and range-separated functionals where they meet open shells (wB97X-D, twelve radicals:
-# 2.6 and 2.0).
-_GRID_LEVEL, _SENSITIVE_GRID_LEVEL = 0, 1
-# Its solution is corrected by a grid so many levels finer.  With one, wB97X-D takes 2.7, 2.3 and 2.5 builds (molecules
-# of qm9_size, ions, distorted ones), with two 2.0, 2.0 and 2.1; so does r2SCAN with one and two, but SCAN 3.0 and 2.75
-# (four of qm9_size).  Closed shells of GGAs, whose builds are the cheapest, take 2.0 with one (PBE, twelve distorted
-# molecules and eight ions), in nine tenths of the time.
-_LEVELS_FINER, _GGA_LEVELS_FINER = 2, 1
 # Shares of mf.max_memory (less what the process holds already) for the tensors and for functions on the grid.
 _TENSOR_SHARE, _GRID_SHARE = 0.7, 0.2
 # Where the tensor for exchange does not fit, that of J may still: in functions that serve J alone.
@@ -216,18 +207,12 @@ class CheapProblem:
         """What the xc matrix of ``state`` changes by on a finer grid, shape of its dm, Eh.
 
         That is no finer than the SCF's own, but finer than the cheap one.
-        again: the second time, if ``corrects_twice``, on a finer grid than the first.
+        again: the second time, where the grids have two such levels.
         """
-        level = self.grid_level + (_GGA_LEVELS_FINER if self.corrects_twice and not again else _LEVELS_FINER)
-        level = max(self.grid_level + 1, min(level, getattr(getattr(self.mf, "grids", None), "level", level)))
+        level = correcting_level(self.mf, self.grid_level, again)
         fine, coarse = (grid.potential(self._numint, self._terms, np.asarray(state.dm), self._dtype, state.orbitals)[1]
                         for grid in (self.grid(level, held=False), self._grid))
         return fine - coarse
-
-    @property
-    def corrects_twice(self) -> bool:
-        """Whether the first correction is by a coarser grid than what serves others: closed shells of GGAs."""
-        return self._xctype != "MGGA" and LevelOfTheory.of(self.mf).is_semilocal and not _is_open_shell(self.mf)
 
     def effective(self, fock: np.ndarray, state: State) -> np.ndarray:
         """The matrix whose eigenvectors are the next orbitals: Roothaan's for ROHF, else ``fock`` itself."""
@@ -324,19 +309,6 @@ class CheapProblem:
             return None
         spaces.append(np.eye(len(fock)) - sum(spaces))
         return self._inverse @ sum(p @ fock @ p for p in spaces) @ self._inverse.T
-
-
-def coarse_level(mf: hf.SCF) -> int:
-    """PySCF's grid level with which the cheap problem of ``mf`` begins."""
-    numint = getattr(mf, "_numint", None)
-    if numint is None:
-        return _GRID_LEVEL
-    sensitive = numint._xc_type(mf.xc) == "MGGA" or (_is_open_shell(mf) and LevelOfTheory.of(mf).omega)
-    return _SENSITIVE_GRID_LEVEL if sensitive else _GRID_LEVEL
-
-
-def _is_open_shell(mf):
-    return isinstance(mf, uhf.UHF) or mf.mol.spin != 0
 
 
 def cheap_auxiliary_mole(mf: hf.SCF) -> gto.Mole:

@@ -9,6 +9,7 @@ from pyscf.lib import logger
 from pyscf.scf import hf
 
 from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.grid_levels import corrects_twice
 from pyscf_mlguess.cheap.orientation import FreeRotation, Pin
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.states import lower_state
@@ -102,7 +103,7 @@ def _refined(anderson, dm, closely):
         state = anderson.best().state
         anderson.correction.add(state, problem.grid_correction(state))
     gradient = anderson.solve(tolerance, MAX_ITERATIONS)
-    if problem.semilocal and problem.corrects_twice and closely and gradient < _TOLERANCE:
+    if closely and problem.semilocal and corrects_twice(problem.mf) and gradient < _TOLERANCE:
         state = anderson.best().state
         anderson.correction.add(state, problem.grid_correction(state, again=True))
         anderson.solve(tolerance, MAX_ITERATIONS)
