@@ -118,8 +118,8 @@ def test_the_standard_suite_holds_the_tables_of_the_results():
 @pytest.mark.parametrize("suite", ["standard", "times", "full"])
 def test_refined_guesses_are_compared_on_a_grid_that_they_do_not_come_from(suite):
     for batch in batches(suite):
-        if any(source_of(guess) != guess for guess in batch.guesses):
-            assert batch.protocol.grid_level > 1  # the finer one of the cheap problem's
+        if any(source_of(guess) != guess or guess == "ml" for guess in batch.guesses):
+            assert batch.protocol.grid_level > 2  # the finest one of the cheap problem's
 
 
 @pytest.mark.parametrize("model", available())
