@@ -9,7 +9,7 @@ import pytest
 from conftest import FORMAMIDE, WATER
 from pyscf import dft, gto, lib, scf
 
-from pyscf_mlguess import pipeline, two_level
+from pyscf_mlguess import GuessRefused, pipeline, two_level
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.memory import give_back, integrals_stay
 from pyscf_mlguess.routes.auxiliary_density import DensityRoute
@@ -49,6 +49,17 @@ def test_the_cheap_problem_asks_the_scf_object():
     state = problem.state_of(dm)
     assert np.abs(problem.fock(state) - reference.fock(state)).max() < 1e-5
     assert not problem._grid._kept
+
+
+def test_without_memory_for_exact_exchange_the_prediction_corrects_itself():
+    """There is no cheap problem then: one warning, and the model's responses in its place."""
+    mf = scf.RHF(gto.M(atom=FORMAMIDE, basis="def2-svp", verbose=0)).set(max_memory=NOTHING)
+    mf._is_mem_enough = lambda: False
+    with pytest.warns(GuessRefused, match="falling back to ml unrefined: exact exchange needs") as caught:
+        dm = mf.get_init_guess(key="ml")
+    assert len(caught) == 1
+    assert np.abs(dm - pipeline.initial_density_matrix(mf)).max() < 1e-8
+    assert np.abs(dm - pipeline.initial_density_matrix(mf, corrected=False)).max() > 1e-4
 
 
 @pytest.mark.parametrize("key", ["minao+refine", "ml"])

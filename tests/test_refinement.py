@@ -201,6 +201,14 @@ def test_a_spherical_atom_is_no_solution():
     assert np.einsum("sij,ji->s", refined, mf.get_ovlp()) == pytest.approx((2, 4), abs=1e-8)
 
 
+def test_a_stretched_bond_is_refined_to_where_minao_is():
+    """Screened by the orbitals of the prediction, the first iteration would move five electrons."""
+    stretched = next(m for m in load_set("distorted")[0] if m.name == "chloromethyl_methyl_sulfide_CCl1.5")
+    mf = dft.RKS(stretched.mol("def2-svp"), xc="pbe").density_fit().set(verbose=0)
+    learned, minao = (pyscf_mlguess.energy(mf, key).energy for key in ("ml", "minao+refine"))
+    assert learned == pytest.approx(minao, abs=1e-8)
+
+
 def test_closed_shells_of_gradient_functionals_are_corrected_by_two_grids(water, monkeypatch):
     """The last is as fine as that of all others, and only for an SCF that does not go on with the cheap problem."""
     levels, original = [], CheapProblem.grid
