@@ -7,6 +7,7 @@ from pyscf import lib
 from pyscf.lib import logger
 
 from pyscf_mlguess.cheap.anderson import Correction
+from pyscf_mlguess.cheap.grid_levels import left_by_grid
 from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.refusal import Attempts
 from pyscf_mlguess.stages import count, stage
@@ -16,6 +17,8 @@ MAX_ITERATIONS = 10
 _RATIO = 0.01
 # ... but no further than this share of the SCF's own gradient threshold.
 _BELOW_THRESHOLD = 0.1
+# A finer grid corrects the step where the coarse one may leave this share of that threshold.
+_FORESEE = 0.5
 # Mixing that leaves this share of the gradient has failed, and energies lead.
 _POOR = 0.5
 # Energies lead when this many real gradients in a row are hardly smaller than the best before.
@@ -90,10 +93,17 @@ class TwoLevelDIIS(lib.diis.DIIS):
                         gradient)
             return self._downhill(d, f, plain, mf, h1e, vhf)
         # Well below the SCF's own threshold: PySCF's last, undamped step may multiply what is left.
-        least = _BELOW_THRESHOLD * (mf.conv_tol_grad or np.sqrt(mf.conv_tol))
+        threshold = mf.conv_tol_grad or np.sqrt(mf.conv_tol)
+        least = _BELOW_THRESHOLD * threshold
         reached = anderson.solve(max(_RATIO * gradient, least), MAX_ITERATIONS)
         if reached > max(_POOR * gradient, least) and (fock := mf.descent.next(d, f, h1e, vhf)) is not None:
             return fock
+        # A second real Fock matrix tells by itself how the grids differ along a step.
+        first = len(self._gradients) == 1
+        if first and problem.grid_is_coarse and left_by_grid(mf) * gradient > _FORESEE * threshold:
+            best = anderson.best().state
+            anderson.correction.foresee(best, problem.grid_correction(best, problem.grid_level + 1, since=point.state))
+            reached = anderson.solve(max(_RATIO * gradient, least), MAX_ITERATIONS)
         self._handed = anderson.next()
         iterations = problem.iterations - before
         count("cheap_iterations", iterations)

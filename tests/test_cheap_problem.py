@@ -5,8 +5,9 @@ import pytest
 from conftest import FORMAMIDE, ao_rotation
 from pyscf import df, dft, gto, lib, scf
 
-from pyscf_mlguess.cheap.anderson import Anderson
+from pyscf_mlguess.cheap.anderson import Anderson, Correction
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid, _matrix
+from pyscf_mlguess.cheap.grid_levels import correcting_levels
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.refinement import refined
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
@@ -115,16 +116,40 @@ def test_kinetic_part_of_either_sign():
     assert np.abs(_matrix(functions, weighted) - expected).max() < 1e-12
 
 
-@pytest.mark.parametrize("xc, own, corrected_by", [("b3lyp", 0, 1), ("b3lyp", 1, 1), ("b3lyp", 2, 2), ("b3lyp", 3, 2),
-                                                   ("pbe", 0, 1), ("pbe", 1, 1), ("pbe", 3, 1)])
-def test_grid_that_corrects_is_no_finer_than_the_scf_s_own(xc, own, corrected_by, formamide):
-    """Of a GGA it is one level finer than the cheap one, else two."""
-    mf = dft.RKS(formamide, xc=xc)
+def test_grid_correction_leads_to_the_other_grid(formamide):
+    problem, finer = (CheapProblem(dft.RKS(formamide, xc="b3lyp"), grid_level=level, precise=True) for level in (0, 2))
+    before, after = (problem.state_of(dft.RKS(formamide).get_init_guess(key=key)) for key in ("minao", "atom"))
+    found = problem.grid_correction(after, 2)
+    assert np.abs(problem.fock(after) + found - finer.fock(after)).max() < 1e-10 < np.abs(found).max()
+    change = problem.grid_correction(after, 2, since=before)
+    assert np.abs(change - (found - problem.grid_correction(before, 2))).max() < 1e-10
+
+
+def test_a_correction_that_is_foreseen_holds_until_one_is_known(formamide):
+    problem = CheapProblem(scf.RHF(formamide))
+    states = [problem.state_of(scf.RHF(formamide).get_init_guess(key=key)) for key in ("minao", "atom", "1e")]
+    rng = np.random.default_rng(0)
+    first, change, known = (rng.normal(size=problem.ovlp.shape) for _ in range(3))
+    correction = Correction(problem)
+    correction.add(states[0], first)
+    correction.foresee(states[1], change)
+    assert np.abs(correction(states[1]) - (first + change)).max() < 1e-10
+    assert np.abs(correction(states[0]) - first).max() < 1e-10
+    correction.add(states[2], known)
+    assert np.abs(correction(states[2]) - known).max() < 1e-10
+    assert np.abs(correction(states[1]) - (first + change)).max() > 0.1
+
+
+@pytest.mark.parametrize("xc, spin, own, goes_on, alone", [
+    ("pbe", 0, 3, [1], [1, 2]), ("pbe", 0, 1, [1], [1, 1]), ("pbe", 0, 0, [1], [1, 1]),
+    ("b3lyp", 0, 3, [1], [2]), ("b3lyp", 0, 1, [1], [1]), ("pbe", 2, 3, [2], [2])])
+def test_grids_that_correct_are_no_finer_than_the_scf_s_own(xc, spin, own, goes_on, alone):
+    """But finer than the cheap one, whatever the SCF's."""
+    mf = dft.UKS(gto.M(atom="O 0 0 0; H 0 0 1; H 0 1 0", spin=spin, verbose=0), xc=xc) if spin else dft.RKS(
+        gto.M(atom="O 0 0 0; H 0 0 1; H 0 1 0", verbose=0), xc=xc)
     mf.grids.level = own
-    problem, other = CheapProblem(mf, precise=True), CheapProblem(mf, grid_level=corrected_by, precise=True)
-    state = problem.state_of(mf.get_init_guess(key="minao"))
-    corrected = problem.fock(state) + problem.grid_correction(state)
-    assert np.abs(corrected - other.fock(state)).max() < 1e-10 < np.abs(problem.grid_correction(state)).max()
+    assert correcting_levels(mf, 0, closely=False) == goes_on
+    assert correcting_levels(mf, 0, closely=True) == alone
 
 
 def test_fock_matrix_approaches_pyscf_s_with_the_grid(formamide):

@@ -7,7 +7,7 @@ import pytest
 from conftest import FORMAMIDE, WATER, broken_symmetry
 from pyscf import dft, gto, lib, qmmm, scf
 
-from pyscf_mlguess import two_level
+from pyscf_mlguess import two_level, two_level_diis
 from pyscf_mlguess.stages import listening
 from pyscf_mlguess.two_level_scf import TwoLevelSCF
 
@@ -83,6 +83,21 @@ def test_same_energy_in_fewer_cycles(name, taking_part):
     assert mf.cycles <= max(3, 0.5 * plain.cycles)
     assert np.abs(np.sort(mf.mo_energy) - np.sort(plain.mo_energy)).max() < 1e-4
     assert mf._anderson is None  # memory given back
+
+
+def test_a_finer_grid_corrects_the_step_where_the_coarse_one_would_leave_much(monkeypatch):
+    """Of wB97X-D, whose gradient after the first build is the coarse grid's, a quarter or less is left."""
+    def gradient(share):
+        monkeypatch.setattr(two_level_diis, "left_by_grid", lambda mf: share)
+        mol = gto.M(atom=FORMAMIDE, basis="def2-svp", verbose=0)
+        mf = two_level(dft.RKS(mol, xc="hyb_gga_xc_wb97x_d").density_fit())
+        gradients = []
+        mf.callback = lambda envs: gradients.append(envs["norm_gorb"])
+        mf.kernel()
+        return gradients[0], mf.e_tot
+
+    (left, energy), (less, same) = gradient(0.0), gradient(1.0)
+    assert less < 0.4 * left and abs(energy - same) < 1e-9
 
 
 def test_a_broken_symmetry_singlet_keeps_its_state():

@@ -32,20 +32,26 @@ class Correction:
     def __init__(self, problem: CheapProblem):
         self._problem = problem
         self._known: list[tuple[np.ndarray, np.ndarray]] = []
+        self._foreseen: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, state: State, delta: np.ndarray) -> None:
-        self._known = [*self._known[1 - SPACE :], (np.asarray(state.dm), delta)]
+        self._known, self._foreseen = [*self._known[1 - SPACE :], (np.asarray(state.dm), delta)], []
+
+    def foresee(self, state: State, change: np.ndarray) -> None:
+        """Where it is thought to be larger by ``change`` than at the last one known; forgotten when one is added."""
+        self._foreseen = [(np.asarray(state.dm), self._known[-1][1] + change)]
 
     def __call__(self, state: State) -> np.ndarray | float:
-        if not self._known:
+        known = [*self._known, *self._foreseen]
+        if not known:
             return 0.0
-        last_dm, last = self._known[-1]
-        if len(self._known) == 1:
+        last_dm, last = known[-1]
+        if len(known) == 1:
             return last
         metric = self._problem.orthonormal_density
-        steps = np.array([metric(dm - last_dm) for dm, _ in self._known[:-1]]).T
+        steps = np.array([metric(dm - last_dm) for dm, _ in known[:-1]]).T
         weights = np.linalg.lstsq(steps, metric(np.asarray(state.dm) - last_dm), rcond=1e-3)[0]
-        return last + sum(w * (delta - last) for w, (_, delta) in zip(weights, self._known))
+        return last + sum(w * (delta - last) for w, (_, delta) in zip(weights, known))
 
 
 @dataclass

@@ -13,9 +13,13 @@ from pyscf_mlguess.level import LevelOfTheory
 _GRID_LEVEL, _SENSITIVE_GRID_LEVEL = 0, 1
 # Its solution is corrected by a grid so many levels finer.  With one, wB97X-D takes 2.7, 2.3 and 2.5 builds (molecules
 # of qm9_size, ions, distorted ones), with two 2.0, 2.0 and 2.1; r2SCAN takes 2.0 with either, SCAN 3.0 and 2.75 (four
-# of qm9_size).  Closed shells of GGAs, whose builds are the cheapest, take 2.0 with one (PBE, twelve distorted
-# molecules and eight ions), in nine tenths of the time.
-_LEVELS_FINER, _GGA_LEVELS_FINER = 2, 1
+# of qm9_size).  One is enough for closed shells of GGAs where the two-level SCF goes on and watches what the grid
+# leaves: PBE, B3LYP and wB97X-D take 2.0.
+_FINER, _LITTLE_FINER = 2, 1
+# What the coarse grid leaves of the gradient when a real Fock matrix has corrected it, for it answers otherwise to the
+# step than the SCF's grid does: at most 0.003 for PBE, B3LYP, r2SCAN and CAM-B3LYP, 0.009 for M06-2X, 0.012 for
+# radicals, 0.027 for closed shells with wB97X-D (four molecules each, def2-SVP).
+_LEFT, _LEFT_OF_SENSITIVE, _LEFT_OF_RANGE_SEPARATED = 0.003, 0.01, 0.03
 
 
 def coarse_level(mf: hf.SCF) -> int:
@@ -26,22 +30,31 @@ def coarse_level(mf: hf.SCF) -> int:
     return _SENSITIVE_GRID_LEVEL if sensitive else _GRID_LEVEL
 
 
-def correcting_level(mf: hf.SCF, coarse: int, again: bool = False) -> int:
-    """The level that corrects the solution on level ``coarse``: finer than that, but no finer than the SCF's own.
+def correcting_levels(mf: hf.SCF, coarse: int, closely: bool) -> list[int]:
+    """The levels that correct the solution on level ``coarse``, in turn; finer than that, but no finer than the SCF's.
 
-    again: the second time, which ``corrects_twice`` asks for.
+    closely: for an SCF that does not go on with the cheap problem.  Closed shells of semilocal GGAs are corrected twice
+    then, by a grid in between first.
     """
-    level = coarse + (_GGA_LEVELS_FINER if corrects_twice(mf) and not again else _LEVELS_FINER)
-    return max(coarse + 1, min(level, getattr(getattr(mf, "grids", None), "level", level)))
+    if _is_meta_gga(mf) or _is_open_shell(mf):
+        finer = [_FINER]
+    elif LevelOfTheory.of(mf).is_semilocal:
+        finer = [_LITTLE_FINER, _FINER] if closely else [_LITTLE_FINER]
+    else:
+        finer = [_FINER] if closely else [_LITTLE_FINER]
+    finest = max(coarse + 1, getattr(getattr(mf, "grids", None), "level", coarse + _FINER))
+    return [min(coarse + levels, finest) for levels in finer]
 
 
-def corrects_twice(mf: hf.SCF) -> bool:
-    """Whether there is a first correction by a coarser grid than what serves others: closed shells of GGAs."""
-    return LevelOfTheory.of(mf).is_semilocal and not _is_meta_gga(mf) and not _is_open_shell(mf)
+def left_by_grid(mf: hf.SCF) -> float:
+    """The share of the gradient that the coarse grid leaves to the next real Fock matrix, about, at most."""
+    if _is_meta_gga(mf) or _is_open_shell(mf):
+        return _LEFT_OF_SENSITIVE
+    return _LEFT_OF_RANGE_SEPARATED if LevelOfTheory.of(mf).omega else _LEFT
 
 
 def _is_meta_gga(mf):
-    return mf._numint._xc_type(mf.xc) == "MGGA"
+    return getattr(mf, "_numint", None) is not None and mf._numint._xc_type(mf.xc) == "MGGA"
 
 
 def _is_open_shell(mf):

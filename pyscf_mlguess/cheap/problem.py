@@ -15,7 +15,7 @@ from pyscf import df, gto
 from pyscf.scf import hf, rohf, uhf
 
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
-from pyscf_mlguess.cheap.grid_levels import coarse_level, correcting_level
+from pyscf_mlguess.cheap.grid_levels import coarse_level
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.density_fitting.fitting import DensityFitting, shareable
 from pyscf_mlguess.density_fitting.tensor import STORAGES, FittedTensor, Interaction, Storage
@@ -150,6 +150,11 @@ class CheapProblem:
         return True
 
     @property
+    def grid_is_coarse(self) -> bool:
+        """Whether there is one, and the SCF's own is finer."""
+        return self._grid is not None and self.grid_level < getattr(getattr(self.mf, "grids", None), "level", 0)
+
+    @property
     def coulomb_tensor(self) -> FittedTensor | None:
         """That of J; None where there is no memory for one."""
         return self._coulomb
@@ -203,16 +208,19 @@ class CheapProblem:
             energy, fock = energy + semilocal, fock + potential
         return float(energy), fock
 
-    def grid_correction(self, state: State, again: bool = False) -> np.ndarray:
-        """What the xc matrix of ``state`` changes by on a finer grid, shape of its dm, Eh.
+    def grid_correction(self, state: State, level: int, since: State | None = None) -> np.ndarray:
+        """What the xc matrix of ``state`` changes by on the grid of another level, shape of its dm, Eh.
 
-        That is no finer than the SCF's own, but finer than the cheap one.
-        again: the second time, where the grids have two such levels.
+        since: less that of this state.
         """
-        level = correcting_level(self.mf, self.grid_level, again)
-        fine, coarse = (grid.potential(self._numint, self._terms, np.asarray(state.dm), self._dtype, state.orbitals)[1]
-                        for grid in (self.grid(level, held=False), self._grid))
-        return fine - coarse
+        fine = self.grid(level, held=False)
+
+        def correction(state):
+            there, here = (grid.potential(self._numint, self._terms, np.asarray(state.dm), self._dtype,
+                                          state.orbitals)[1] for grid in (fine, self._grid))
+            return there - here
+
+        return correction(state) if since is None else correction(state) - correction(since)
 
     def effective(self, fock: np.ndarray, state: State) -> np.ndarray:
         """The matrix whose eigenvectors are the next orbitals: Roothaan's for ROHF, else ``fock`` itself."""

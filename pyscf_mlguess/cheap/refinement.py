@@ -9,7 +9,7 @@ from pyscf.lib import logger
 from pyscf.scf import hf
 
 from pyscf_mlguess.cheap.anderson import Anderson
-from pyscf_mlguess.cheap.grid_levels import corrects_twice
+from pyscf_mlguess.cheap.grid_levels import correcting_levels
 from pyscf_mlguess.cheap.orientation import FreeRotation, Pin
 from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.cheap.states import lower_state
@@ -99,15 +99,14 @@ def _refined(anderson, dm, closely):
         return start, anderson.gradient(start)
     tolerance = _CLOSE if closely else _TOLERANCE
     if problem.semilocal:
-        anderson.solve(_COARSE_TOLERANCE, MAX_ITERATIONS)
-        state = anderson.best().state
-        anderson.correction.add(state, problem.grid_correction(state))
-    gradient = anderson.solve(tolerance, MAX_ITERATIONS)
-    if closely and problem.semilocal and corrects_twice(problem.mf) and gradient < _TOLERANCE:
-        state = anderson.best().state
-        anderson.correction.add(state, problem.grid_correction(state, again=True))
+        gradient = anderson.solve(_COARSE_TOLERANCE, MAX_ITERATIONS)
+        for k, level in enumerate(correcting_levels(problem.mf, problem.grid_level, closely)):
+            if k == 0 or gradient < _TOLERANCE:
+                state = anderson.best().state
+                anderson.correction.add(state, problem.grid_correction(state, level))
+                gradient = anderson.solve(tolerance, MAX_ITERATIONS)
+    else:
         anderson.solve(tolerance, MAX_ITERATIONS)
-    if not problem.semilocal:
         problem.precise = True
         anderson.solve(_TOLERANCE_WITHOUT_GRID, MAX_ITERATIONS)
     best = min([anderson.best()] + [start] * is_state, key=anderson.gradient)
