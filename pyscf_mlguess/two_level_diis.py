@@ -101,8 +101,7 @@ class TwoLevelDIIS(lib.diis.DIIS):
         # A second real Fock matrix tells by itself how the grids differ along a step.
         first = len(self._gradients) == 1
         if first and problem.grid_is_coarse and left_by_grid(mf) * gradient > _FORESEE * threshold:
-            best = anderson.best().state
-            anderson.correction.foresee(best, problem.grid_correction(best, problem.grid_level + 1, since=point.state))
+            anderson.foresee_grid(point.state, finer=1)
             reached = anderson.solve(max(_RATIO * gradient, least), MAX_ITERATIONS)
         self._handed = anderson.next()
         iterations = problem.iterations - before

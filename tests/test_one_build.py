@@ -4,10 +4,13 @@ import copy
 
 import numpy as np
 import pytest
+from conftest import FORMAMIDE
+from pyscf import dft, gto
 from pyscf.dft.rkspu import RKSpU
 from test_convergence import CASES, counted
 
 from pyscf_mlguess import two_level
+from pyscf_mlguess.cheap.anderson import Anderson
 
 pytestmark = pytest.mark.usefixtures("taking_part")
 
@@ -21,6 +24,17 @@ def test_one_build_and_an_error_below_its_estimate(name):
     assert abs(mf.e_tot - exact.e_tot) < mf.energy_error + 1e-11 < 2e-8
     assert np.linalg.norm(exact.get_grad(mf.mo_coeff, mf.mo_occ)) < 1e-4
     assert np.abs(mf.dip_moment(verbose=0) - exact.dip_moment(verbose=0)).max() < 1e-3
+
+
+def test_a_finer_grid_answers_to_the_step_without_a_build(monkeypatch):
+    """What the prediction lacked of wB97X-D's energy was the coarse grid's answer."""
+    def run(**settings):
+        mol = gto.M(atom=FORMAMIDE, basis="def2-svp", verbose=0)
+        return two_level(dft.RKS(mol, xc="hyb_gga_xc_wb97x_d").density_fit(), **settings).run(conv_tol=1e-11).e_tot
+
+    exact, predicted = run(), run(verify=False)
+    monkeypatch.setattr(Anderson, "foresee_grid", lambda self, since, finer: None)
+    assert abs(predicted - exact) < 0.1 * abs(run(verify=False) - exact)
 
 
 def test_the_choice_travels_and_can_be_taken_back():

@@ -130,6 +130,12 @@ class Anderson:
     def gradient(self, point: Point) -> float:
         return self.problem.gradient(self.corrected(point), point.state)
 
+    def foresee_grid(self, since: State, finer: int) -> None:
+        """Correct the best point by how a grid so many levels finer answers to the step from ``since``, known last."""
+        best, problem = self.best().state, self.problem
+        level = min(problem.grid_level + finer, problem.mf.grids.level)
+        self.correction.foresee(best, problem.grid_correction(best, level, since))
+
     def best(self) -> Point:
         return min(self.points, key=self.gradient)
 

@@ -142,17 +142,20 @@ class CheapProblem:
 
     def refine_grid(self) -> bool:
         """Exchange and correlation on a grid like the SCF's own from now on; whether that is another one."""
-        level = getattr(getattr(self.mf, "grids", None), "level", self.grid_level)
-        if self._grid is None or level <= self.grid_level:
+        if not self.grid_is_coarse:
             return False
-        self.grid_level = level
-        self._grid = self.grid(level)
+        self.grid_level = self._own_level
+        self._grid = self.grid(self.grid_level)
         return True
 
     @property
     def grid_is_coarse(self) -> bool:
         """Whether there is one, and the SCF's own is finer."""
-        return self._grid is not None and self.grid_level < getattr(getattr(self.mf, "grids", None), "level", 0)
+        return self._grid is not None and self.grid_level < self._own_level
+
+    @property
+    def _own_level(self):
+        return getattr(getattr(self.mf, "grids", None), "level", self.grid_level)
 
     @property
     def coulomb_tensor(self) -> FittedTensor | None:
