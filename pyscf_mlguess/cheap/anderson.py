@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pyscf_mlguess.cheap.dielectric import Dielectric
+from pyscf_mlguess.cheap.grid_levels import own_level
 from pyscf_mlguess.cheap.problem import CheapProblem, State
 
 SPACE = 10
@@ -133,7 +134,7 @@ class Anderson:
     def foresee_grid(self, since: State, finer: int) -> None:
         """Correct the best point by how a grid so many levels finer answers to the step from ``since``, known last."""
         best, problem = self.best().state, self.problem
-        level = min(problem.grid_level + finer, problem.mf.grids.level)
+        level = min(problem.grid_level + finer, own_level(problem.mf, problem.grid_level))
         self.correction.foresee(best, problem.grid_correction(best, level, since))
 
     def best(self) -> Point:

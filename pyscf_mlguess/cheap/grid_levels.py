@@ -30,6 +30,11 @@ def coarse_level(mf: hf.SCF) -> int:
     return _SENSITIVE_GRID_LEVEL if sensitive else _GRID_LEVEL
 
 
+def own_level(mf: hf.SCF, otherwise: int) -> int:
+    """The level of the SCF's own grid; ``otherwise`` where it has none."""
+    return getattr(getattr(mf, "grids", None), "level", otherwise)
+
+
 def correcting_levels(mf: hf.SCF, coarse: int, closely: bool) -> list[int]:
     """The levels that correct the solution on level ``coarse``, in turn; finer than that, but no finer than the SCF's.
 
@@ -42,7 +47,7 @@ def correcting_levels(mf: hf.SCF, coarse: int, closely: bool) -> list[int]:
         finer = [_LITTLE_FINER, _FINER] if closely else [_LITTLE_FINER]
     else:
         finer = [_FINER] if closely else [_LITTLE_FINER]
-    finest = max(coarse + 1, getattr(getattr(mf, "grids", None), "level", coarse + _FINER))
+    finest = max(coarse + 1, own_level(mf, coarse + _FINER))
     return [min(coarse + levels, finest) for levels in finer]
 
 

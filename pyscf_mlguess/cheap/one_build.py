@@ -12,7 +12,8 @@ from pyscf_mlguess.cheap.anderson import Anderson, Correction, Point
 # The cheap problem is solved to this share of the real gradient.
 _RATIO, _MAX_ITERATIONS = 0.01, 20
 # Error of the energy over tr (F_1 - F_0)(D_1 - D_0): below 0.001 with PBE, B3LYP and r2SCAN, at most 0.004 with wB97X-D
-# (116 molecules, ions and radicals); and what rounding leaves where that vanishes, Eh.
+# (116 molecules, ions and radicals; SF6, which converges from no guess, apart); and what rounding leaves where it
+# vanishes, Eh.
 _SHARE, _ROUNDING = 0.01, 2e-11
 
 

@@ -15,7 +15,7 @@ from pyscf import df, gto
 from pyscf.scf import hf, rohf, uhf
 
 from pyscf_mlguess.cheap.coarse_grid import CoarseGrid
-from pyscf_mlguess.cheap.grid_levels import coarse_level
+from pyscf_mlguess.cheap.grid_levels import coarse_level, own_level
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.density_fitting.fitting import DensityFitting, shareable
 from pyscf_mlguess.density_fitting.tensor import STORAGES, FittedTensor, Interaction, Storage
@@ -144,18 +144,14 @@ class CheapProblem:
         """Exchange and correlation on a grid like the SCF's own from now on; whether that is another one."""
         if not self.grid_is_coarse:
             return False
-        self.grid_level = self._own_level
+        self.grid_level = own_level(self.mf, self.grid_level)
         self._grid = self.grid(self.grid_level)
         return True
 
     @property
     def grid_is_coarse(self) -> bool:
         """Whether there is one, and the SCF's own is finer."""
-        return self._grid is not None and self.grid_level < self._own_level
-
-    @property
-    def _own_level(self):
-        return getattr(getattr(self.mf, "grids", None), "level", self.grid_level)
+        return self._grid is not None and self.grid_level < own_level(self.mf, self.grid_level)
 
     @property
     def coulomb_tensor(self) -> FittedTensor | None:
