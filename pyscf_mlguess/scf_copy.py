@@ -76,3 +76,8 @@ def entropy_energy(mf: hf.SCF) -> float:
     """-sigma S (Eh) of the fractional occupations of smearing; 0 without smearing."""
     sigma, entropy = getattr(mf, "sigma", None), getattr(mf, "entropy", None)
     return -sigma * entropy if sigma and entropy is not None else 0.0
+
+
+def gradient_threshold(mf: hf.SCF) -> float:
+    """The orbital gradient (Eh) below which ``mf`` may stop: its own, or PySCF's for its ``conv_tol``."""
+    return float(mf.conv_tol_grad or np.sqrt(mf.conv_tol))

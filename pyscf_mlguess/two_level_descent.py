@@ -15,6 +15,7 @@ from pyscf_mlguess.cheap.determinant import Determinant
 from pyscf_mlguess.cheap.minimisation import Minimum, Objective, Secant, minimise
 from pyscf_mlguess.cheap.problem import State
 from pyscf_mlguess.cheap.states import Found, in_doubt, search
+from pyscf_mlguess.scf_copy import gradient_threshold
 from pyscf_mlguess.stages import count
 
 # The corrected cheap energy is minimised to this share of the real gradient, in this many cheap Fock matrices at most.
@@ -73,9 +74,8 @@ class Descent:
         if self._radius < _SMALLEST:
             return None
         if not (lower and self._below):
-            threshold = self._mf.conv_tol_grad or np.sqrt(self._mf.conv_tol)
-            self._handed = minimise(self._objective, self._best, max(_RATIO * self._gradient,
-                                    _BELOW_THRESHOLD * threshold), _MAX_EVALUATIONS, self._radius)
+            tolerance = max(_RATIO * self._gradient, _BELOW_THRESHOLD * gradient_threshold(self._mf))
+            self._handed = minimise(self._objective, self._best, tolerance, _MAX_EVALUATIONS, self._radius)
         else:
             self._handed = self._below
         self._below = None

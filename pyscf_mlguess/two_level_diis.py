@@ -10,6 +10,7 @@ from pyscf_mlguess.cheap.anderson import Correction
 from pyscf_mlguess.cheap.grid_levels import left_by_grid
 from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.refusal import Attempts
+from pyscf_mlguess.scf_copy import gradient_threshold
 from pyscf_mlguess.stages import count, stage
 
 MAX_ITERATIONS = 10
@@ -93,7 +94,7 @@ class TwoLevelDIIS(lib.diis.DIIS):
                         gradient)
             return self._downhill(d, f, plain, mf, h1e, vhf)
         # Well below the SCF's own threshold: PySCF's last, undamped step may multiply what is left.
-        threshold = mf.conv_tol_grad or np.sqrt(mf.conv_tol)
+        threshold = gradient_threshold(mf)
         least = _BELOW_THRESHOLD * threshold
         reached = anderson.solve(max(_RATIO * gradient, least), MAX_ITERATIONS)
         if reached > max(_POOR * gradient, least) and (fock := mf.descent.next(d, f, h1e, vhf)) is not None:

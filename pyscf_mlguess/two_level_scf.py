@@ -19,11 +19,14 @@ from pyscf_mlguess.keys import GuessKey
 from pyscf_mlguess.memory import give_back, integrals_stay
 from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.refusal import Attempts, Refusal, SaddlePoint, check_molecule, check_scf_class, tell
+from pyscf_mlguess.scf_copy import gradient_threshold
 from pyscf_mlguess.two_level_descent import Descent
 from pyscf_mlguess.two_level_diis import TwoLevelDIIS
 
 # The estimated time, as a share of plain PySCF's, from which on the scheme stays out.
 _MOST_TIME = 0.9
+# The tolerances (Eh), PySCF's own and looser ones, that a cheap problem serves whose changes alone are right.
+_CONV_TOL, _CONV_TOL_GRAD = 1e-9, 3e-5
 _SADDLE = ("the SCF has ended at a saddle point, from which its energy falls when orbitals are turned: look at "
            "mf.stability(), or start from another guess")
 
@@ -368,4 +371,6 @@ def _cheap_scf(mf):
     # Conversions such as to_gks() keep the mixin.
     check_scf_class(mf)
     check_molecule(mf.mol)
-    return unsolved(mf)
+    # The prediction from one build takes the cheap problem's answer for its last step, too.
+    tight = mf.conv_tol < _CONV_TOL or gradient_threshold(mf) < _CONV_TOL_GRAD
+    return unsolved(mf, corrected=mf.verify and not tight)

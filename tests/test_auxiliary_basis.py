@@ -35,3 +35,23 @@ def test_all_electron_heavy_atom_gets_its_core():
     assert len(free_atom(53, 0)) > len(free_atom(53, 28))
     assert np.isclose(function_integrals(auxiliary_mole(heavy)) @ free_atom_coefficients(auxiliary_mole(heavy)), 53)
     assert np.isclose(function_integrals(auxiliary_mole(light)) @ free_atom_coefficients(auxiliary_mole(light)), 25)
+
+
+SULFIDE = "C 0 0 0; S 0 0 1.6; H 0 0.9 -0.6; H 0 -0.9 -0.6"
+
+
+@pytest.mark.parametrize("basis, smaller", [
+    ("def2-svp", "CHH"), ("6-31g**", "CHH"), ("cc-pvdz", "CHH"), ("sto-3g", "CHH"),
+    ("def2-tzvp", ""), ("def2-svpd", ""), ("6-31++g**", "")])
+def test_changes_take_fewer_functions_where_orbitals_are_few(basis, smaller):
+    mol = gto.M(atom=SULFIDE, basis=basis, verbose=0)
+    whole, changes = (auxiliary_mole(mol, changes).aoslice_by_atom() for changes in (False, True))
+    counts = np.array([whole[:, 3] - whole[:, 2], changes[:, 3] - changes[:, 2]])
+    assert "".join(mol.atom_pure_symbol(i) for i in np.flatnonzero(counts[1] < 0.8 * counts[0])) == smaller
+    assert not (counts[1] > counts[0]).any()
+
+
+def test_atoms_of_one_element_may_differ_in_their_functions_for_changes():
+    mol = gto.M(atom="C1 0 0 0; C2 0 0 1.2; ghost-C2 0 0 4", basis={"C1": "def2-svp", "C2": "def2-tzvp"}, verbose=0)
+    small, large = np.diff(auxiliary_mole(mol, changes=True).aoslice_by_atom()[:, 2:]).ravel()
+    assert small < large == auxiliary_mole(mol).nao / 2

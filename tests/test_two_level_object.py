@@ -8,15 +8,16 @@ import types
 
 import numpy as np
 import pytest
-from conftest import WATER
+from conftest import FORMAMIDE, WATER
 from pyscf import dft, gto, scf
 
 from pyscf_mlguess import GuessRefused, two_level
+from pyscf_mlguess.cheap.problem import CheapProblem
 from pyscf_mlguess.density_fitting.integrals import ThreeCentreIntegrals
 from pyscf_mlguess.routes import auxiliary_density
 from pyscf_mlguess.stages import listening
 from pyscf_mlguess.two_level_diis import TwoLevelDIIS
-from pyscf_mlguess.two_level_scf import TwoLevelSCF
+from pyscf_mlguess.two_level_scf import TwoLevelSCF, cheap_scf
 
 
 @pytest.fixture
@@ -188,3 +189,13 @@ class TestMessages:
         assert len(messages) == 1 and "two-level SCF refused, falling back to plain DIIS: exact" in messages[0]
         assert mf.stdout.getvalue().count("exact exchange needs") == 1
         assert mf.e_tot == pytest.approx(scf.RHF(water).run().e_tot, abs=1e-8)
+
+
+def test_what_only_changes_must_be_right_for_takes_fewer_auxiliary_functions():
+    """Not for thresholds below PySCF's own, nor where one build must do."""
+    mol = gto.M(atom=FORMAMIDE, basis="def2-svp", verbose=0)
+    mf, tight = two_level(dft.RKS(mol, xc="b3lyp")), two_level(dft.RKS(mol, xc="b3lyp"))
+    tight.conv_tol = 1e-10
+    ranks = [cheap_scf(mf).problem.coulomb_tensor.rank for mf in (mf, tight, two_level(mf, verify=False))]
+    assert ranks[0] < 0.8 * ranks[1] and ranks[1] == ranks[2]
+    assert ranks[1] == CheapProblem(mf).coulomb_tensor.rank

@@ -82,7 +82,7 @@ class Costs:
 
 def costs(mf: hf.SCF) -> Costs:
     """The estimate for an SCF object; see the module's text.  Builds nothing but tables of sizes."""
-    mol, auxmol, exact = mf.mol, cheap_auxiliary_mole(mf), not LevelOfTheory.of(mf).is_semilocal
+    mol, auxmol, exact = mf.mol, cheap_auxiliary_mole(mf, corrected=True), not LevelOfTheory.of(mf).is_semilocal
     nao, naux, pairs = mol.nao, auxmol.nao, sum(map(len, STORAGES[0].pairs(mol)))
     occupied = mol.nelectron / 2 if isinstance(mf, hf.RHF) and mol.spin == 0 else mol.nelectron
     with_df, shared = getattr(mf, "with_df", None), shareable(mf, exact) is not None

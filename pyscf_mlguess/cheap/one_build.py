@@ -8,6 +8,7 @@ from pyscf.lib import logger
 from pyscf.scf import chkfile, hf
 
 from pyscf_mlguess.cheap.anderson import Anderson, Correction, Point
+from pyscf_mlguess.scf_copy import gradient_threshold
 
 # The cheap problem is solved to this share of the real gradient.
 _RATIO, _MAX_ITERATIONS = 0.01, 20
@@ -40,7 +41,7 @@ def run(mf: hf.SCF, anderson: Anderson, dm: np.ndarray) -> None:
     mf.mo_energy, mf.mo_coeff = mf.eig(fock, mf.get_ovlp())
     mf.mo_occ = mf.get_occ(mf.mo_energy, mf.mo_coeff)
     gradient, mf.cycles = anderson.gradient(point), 0
-    mf.converged = bool(gradient < (mf.conv_tol_grad or np.sqrt(mf.conv_tol)) and mf.energy_error < mf.conv_tol)
+    mf.converged = bool(gradient < gradient_threshold(mf) and mf.energy_error < mf.conv_tol)
     logger.note(mf, "two-level SCF: energy predicted from one Fock build, right to some %.1e Eh", mf.energy_error)
     if mf.chkfile:
         chkfile.dump_scf(mf.mol, mf.chkfile, mf.e_tot, mf.mo_energy, mf.mo_coeff, mf.mo_occ)

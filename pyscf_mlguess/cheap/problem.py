@@ -55,6 +55,7 @@ class CheapProblem:
 
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object, left untouched but for a shared density-fitting tensor, which
         is built if that SCF will need it.
+    corrected: whether real Fock matrices will correct its solution, so that only its changes must be right.
     grid_level: PySCF's grid level for the semilocal part; default: ``coarse_level``.
     precise: products in double instead of single precision.  Rounding in a Fock matrix is amplified by small
         eigenvalues of the overlap matrix, to gradients of 1e-4 Eh in a triple-zeta basis.
@@ -62,6 +63,7 @@ class CheapProblem:
     """
 
     mf: hf.SCF
+    corrected: bool = False
     grid_level: int | None = None
     precise: bool = False
     notes: list[str] = field(default_factory=list)
@@ -85,7 +87,7 @@ class CheapProblem:
         interaction = None if level.is_semilocal else Interaction(
             level.short_range_exchange, level.long_range_exchange, level.omega)
         with_df = shareable(self.mf, interaction is not None)
-        auxmol = cheap_auxiliary_mole(self.mf)
+        auxmol = cheap_auxiliary_mole(self.mf, self.corrected)
         budget = free_mb(self.mf) * _TENSOR_SHARE
         self._coulomb = self._exchange = None
         self.share = 0.0
@@ -318,13 +320,13 @@ class CheapProblem:
         return self._inverse @ sum(p @ fock @ p for p in spaces) @ self._inverse.T
 
 
-def cheap_auxiliary_mole(mf: hf.SCF) -> gto.Mole:
+def cheap_auxiliary_mole(mf: hf.SCF, corrected: bool) -> gto.Mole:
     """The auxiliary functions of the cheap problem of ``mf``: those of its own density fitting, where it has one."""
     with_df = getattr(mf, "with_df", None)
     if isinstance(with_df, df.DF) and not getattr(mf, "only_dfj", False):
         return with_df.auxmol or df.make_auxmol(mf.mol, with_df.auxbasis)
     # Integral drivers want spherical or cartesian functions throughout.
-    auxmol = auxiliary_mole(mf.mol)
+    auxmol = auxiliary_mole(mf.mol, changes=corrected)
     auxmol.cart = mf.mol.cart
     return auxmol
 

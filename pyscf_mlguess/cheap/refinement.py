@@ -44,10 +44,13 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     return refined(unsolved(mf), dm, closely=True)
 
 
-def unsolved(mf: hf.SCF) -> Anderson:
-    """The cheap problem of ``mf`` before its first iteration; raises Refusal where there is none."""
+def unsolved(mf: hf.SCF, corrected: bool = False) -> Anderson:
+    """The cheap problem of ``mf`` before its first iteration; raises Refusal where there is none.
+
+    corrected: as for ``CheapProblem``.
+    """
     with stage("cheap"):
-        return Anderson(CheapProblem(mf))
+        return Anderson(CheapProblem(mf, corrected))
 
 
 def refined(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarray] | None = None,
