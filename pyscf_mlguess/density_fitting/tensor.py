@@ -19,7 +19,7 @@ from pyscf.scf import _vhf
 from pyscf_mlguess.density_fitting.metric import Metric
 from pyscf_mlguess.parallel import in_threads, shares
 
-_BLOCK_BYTES = 2e7  # of the unpacked tensor: large enough for fast products, small enough for the cache
+_BLOCK_BYTES = 1e7  # of the unpacked tensor: large enough for fast products, small enough for the cache
 _BUILD_BYTES = 1.6e8  # of the integrals at a time
 _LARGEST = np.iinfo(np.int16).max
 
@@ -194,7 +194,7 @@ class FittedTensor:
         without ``with_j``.
         """
         spins = orbitals or []
-        together = np.hstack(spins).astype(dtype) if spins else None
+        together = np.hstack(spins).T.astype(dtype) if spins else None
         ends = np.cumsum([0] + [c.shape[1] for c in spins])
         kind = dtype if self._reference is not None else np.float64
         density = self._change(dm).astype(kind) if with_j else None
@@ -204,13 +204,13 @@ class FittedTensor:
             buffer = self._buffer(dtype) if spins else None
             for block in map(self._block, blocks):
                 if with_j:
-                    rows = block[:, : len(self._pairs)].astype(kind, copy=False)
+                    block = block.astype(kind, copy=False)
+                    rows = block[:, : len(self._pairs)]
                     coulomb = coulomb + (rows @ density) @ rows
                 if spins:
-                    matrices = self._square_matrices(block, buffer)
-                    half = (matrices.reshape(-1, self._nao) @ together).reshape(len(block), self._nao, -1)
+                    half = together @ self._square_matrices(block, buffer)
                     for k, (a, b) in enumerate(zip(ends[:-1], ends[1:])):
-                        rows = np.ascontiguousarray(half[:, :, a:b].transpose(0, 2, 1)).reshape(-1, self._nao)
+                        rows = half[:, a:b].reshape(-1, self._nao)
                         exchange[k] += rows.T @ rows
             return coulomb, exchange
 
