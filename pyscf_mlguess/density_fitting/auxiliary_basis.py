@@ -19,7 +19,8 @@ _FIRST_VALENCE_ONLY = 37
 # shell of sulphur and chlorine, left to such a basis, takes the two-level SCF a build (B3LYP/def2-SVP).
 _CHANGES_AUXBASIS, _LAST_OF_CHANGES = "cc-pvdz-ri", 10
 # Orbitals whose products it holds: so many functions of hydrogen and helium, of the others, and twice their smallest
-# exponent no less than this share of its own.  Elsewhere gradients of 5e-6 Eh become 2e-5 to 4e-4.
+# exponent no less than this share of its own.  Elsewhere gradients of 5e-6 Eh become 2e-5 to 4e-4
+# (with def2-svp-ri, which is alike).
 _ORBITALS_OF_HYDROGEN, _ORBITALS, _LEAST_EXPONENT = 5, 15, 0.7
 
 
