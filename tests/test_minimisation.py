@@ -114,3 +114,19 @@ def test_curvature_along_a_rotation_is_that_of_the_energy():
     assert lowest_curvature(objective, below.determinant, below.fock).is_stable
     # Alpha and beta turned alike find nothing.
     assert lowest_curvature(objective, saddle.determinant, saddle.fock, spins_together=True).is_stable
+
+
+@pytest.mark.parametrize("name, basis", [("RHF", "def2-svp"), ("UKS", "def2-svp"), ("ROHF", "def2-svp"),
+                                         ("RHF", "aug-cc-pvdz")])
+def test_single_precision_sees_the_same_curvature(name, basis):
+    mf = CASES[name]().density_fit()
+    mf.mol.build(basis=basis)
+    problem = CheapProblem(mf.run(), precise=True)
+    objective = Objective(problem)
+    found = minimise(objective, Determinant.of(problem, mf.mo_coeff, mf.mo_occ), 1e-6, 50)
+    curvatures = []
+    for problem.precise in (True, False):
+        fock = problem.fock(found.determinant.state)
+        curvatures.append(lowest_curvature(objective, found.determinant, fock))
+    precise, coarse = curvatures
+    assert coarse.is_clearly_stable and coarse.lowest == pytest.approx(precise.lowest, abs=0.01)

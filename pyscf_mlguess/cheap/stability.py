@@ -13,12 +13,15 @@ import numpy as np
 from pyscf_mlguess.cheap.determinant import Determinant
 from pyscf_mlguess.cheap.minimisation import Objective
 
-# Length of the rotation (radians) behind a difference of gradients.
-_DIFFERENCE = 2e-3
+# Length of the rotation (radians) behind a difference of gradients, in double and in single precision: then rounding
+# and what is beyond the second order leave about 1e-3 of a curvature of 1 Eh.
+_DIFFERENCE, _COARSE_DIFFERENCE = 2e-3, 1e-2
 # Curvatures (Eh) below are those of another, lower solution.
 _UNSTABLE = -1e-3
 # ... and known well enough below this one.
 _CLEARLY_UNSTABLE = -0.01
+# ... and those that are not, whatever rounding in single precision does to them.
+_CLEARLY_STABLE = 0.02
 _RESIDUAL, _LEAST_DENOMINATOR = 3e-3, 0.1
 _MAX_PRODUCTS = 40
 # Davidson's method begins with so many rotations at most, of curvatures (of independent electrons, Eh) this close to
@@ -43,6 +46,11 @@ class Curvature:
     def is_stable(self) -> bool:
         return self.lowest > _UNSTABLE
 
+    @property
+    def is_clearly_stable(self) -> bool:
+        """Whether that holds even if it was found in single precision."""
+        return self.lowest > _CLEARLY_STABLE
+
 
 def lowest_curvature(objective: Objective, determinant: Determinant, fock: np.ndarray,
                      spins_together: bool = False) -> Curvature:
@@ -55,10 +63,11 @@ def lowest_curvature(objective: Objective, determinant: Determinant, fock: np.nd
     if spins_together:
         determinant = determinant.with_shared_orbitals()
     gradient, diagonal = determinant.gradient(fock), determinant.curvature(fock)
+    difference = _DIFFERENCE if objective.problem.precise else _COARSE_DIFFERENCE
 
     def product(vector):
-        state = (new := determinant.rotated(_DIFFERENCE * vector)).state
-        return (new.gradient(objective(state)[1]) - gradient) / _DIFFERENCE
+        state = (new := determinant.rotated(difference * vector)).state
+        return (new.gradient(objective(state)[1]) - gradient) / difference
 
     space, products = np.empty((0, len(diagonal))), np.empty((0, len(diagonal)))
     trials = _first(diagonal)

@@ -59,8 +59,15 @@ def lower_state(anderson: Anderson, best: Point, converged: bool) -> State | Non
     point, determinant = next(((p, d) for p in points if (d := Determinant.of_state(problem, p.state))), (best, None))
     if determinant is None or (converged and not in_doubt(determinant, anderson.corrected(point))):
         return None
-    precise, problem.precise = problem.precise, True
+    precise = problem.precise
     objective = Objective(problem, anderson.correction(point.state), np.asarray(point.state.dm))
+    if converged:
+        # Mostly it is a minimum, and clearly enough for single precision.
+        problem.precise = False
+        if _lowest_curvature(objective, determinant, anderson.corrected(point)).is_clearly_stable:
+            anderson.stable, problem.precise = True, precise
+            return None
+    problem.precise = True
     found = search(objective, determinant, converged)
     if converged and not found.descents:
         anderson.stable, problem.precise = found.stable, precise
@@ -83,13 +90,16 @@ def search(objective: Objective, determinant: Determinant, converged: bool = Tru
         minimum = minimise(objective, determinant, _TOLERANCE, _MAX_EVALUATIONS)
     descents = 0
     while in_doubt(minimum.determinant, minimum.fock):
-        curvature = lowest_curvature(objective, minimum.determinant, minimum.fock,
-                                     _spins_stay_together(objective.problem.mf, minimum.determinant))
+        curvature = _lowest_curvature(objective, minimum.determinant, minimum.fock)
         if curvature.is_stable or descents == _MOST_DESCENTS:
             return Found(minimum, descents, curvature.is_stable)
         minimum = minimise(objective, downhill(objective, curvature), _TOLERANCE, _MAX_EVALUATIONS)
         descents += 1
     return Found(minimum, descents, None)
+
+
+def _lowest_curvature(objective, determinant, fock):
+    return lowest_curvature(objective, determinant, fock, _spins_stay_together(objective.problem.mf, determinant))
 
 
 def _spins_stay_together(mf, determinant):
