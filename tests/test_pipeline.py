@@ -33,12 +33,12 @@ def molecule(atom=AMMONIA, basis="def2-svp", **kwargs):
     return gto.M(atom=atom, basis=basis, verbose=0, **kwargs)
 
 
-def both(make):
+def both(make, conv_tol=1e-10):
     """Converged runs from minao and from 'ml' of fresh objects; no warning may pass."""
     minao, learned = make(), make()
     learned.init_guess = "ml"
     for mf in (minao, learned):
-        mf.conv_tol = 1e-10
+        mf.conv_tol = conv_tol
     minao.kernel()
     with warnings.catch_warnings():
         warnings.simplefilter("error", GuessRefused)
@@ -127,7 +127,9 @@ def test_stretched_hydrogen_lands_where_minao_lands_or_lower(breaksym):
         mf.init_guess_breaksym = breaksym
         return mf
 
-    minao, learned = both(make)
+    # Charge that sloshes between the atoms grows eightfold in each of PySCF's cycles; minao has none, a guess as much as
+    # its rounding (1e-8 to 1e-7), which PySCF's extra cycle after a tighter stop may take beyond the tolerance.
+    minao, learned = both(make, conv_tol=1e-9)
     # From minao only mixing the frontier orbitals reaches the solution of broken symmetry.
     if breaksym == 1:
         assert learned.e_tot < minao.e_tot - 1e-3
