@@ -127,8 +127,8 @@ def test_stretched_hydrogen_lands_where_minao_lands_or_lower(breaksym):
         mf.init_guess_breaksym = breaksym
         return mf
 
-    # Charge that sloshes between the atoms grows eightfold in each of PySCF's cycles; minao has none, a guess as much as
-    # its rounding (1e-8 to 1e-7), which PySCF's extra cycle after a tighter stop may take beyond the tolerance.
+    # Charge that sloshes between the atoms grows eightfold in each of PySCF's cycles; minao has none, a guess as much
+    # as its rounding (1e-8 to 1e-7), which PySCF's extra cycle after a tighter stop may take beyond the tolerance.
     minao, learned = both(make, conv_tol=1e-9)
     # From minao only mixing the frontier orbitals reaches the solution of broken symmetry.
     if breaksym == 1:
