@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from pyscf_mlguess.benchmark.sets import load_set
 
 SIZES = {"qm9_size": 50, "drug_like": 30, "ions": 20, "radicals": 20, "elements": 20, "distorted": 20, "path": 20,
-         "large": 10, "steps": 40, "small_drugs": 14, "natural_products": 2}
+         "main_group": 32, "large": 10, "steps": 40, "small_drugs": 14, "natural_products": 2}
 ATOMS = {"drug_like": (26, 60), "ions": (3, 25), "radicals": (3, 20), "distorted": (7, 15), "large": (80, 200),
          "small_drugs": (16, 31), "natural_products": (113, 168)}
 
@@ -52,6 +52,8 @@ def test_elements_of_the_sets():
     assert found["drug_like"] == set("H C N O F P S Cl Br".split())
     assert found["elements"] >= set("B Si Se Br I".split())
     assert len(found["elements"] & set(ELEMENTS[21:31])) >= 8
+    heavy = set("Li Na K Rb Cs Be Mg Ca Sr Ba Al Ga In Tl Ge Sn Pb As Sb Bi Se Te At Xe".split())
+    assert heavy <= found["main_group"] <= heavy | set("H C N O F S Cl Br".split())
 
 
 def test_heavy_atoms_of_qm9_size():

@@ -127,6 +127,7 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("small_drugs", replace(_PBE, basis="def2-tzvp"), _ALONE, limit=10, atoms=20),
         Part("elements", _PBE, _TWO_LEVEL, metals=False),
         Part("elements", _PBE, _TWO_LEVEL, metals=True),
+        Part("main_group", _PBE, _TWO_LEVEL),
     ),
     # For a machine that does nothing else.
     "times": (

@@ -62,7 +62,7 @@ def conformer(smiles: str, seed: int = _SEED) -> Chem.Mol:
     """
     mol = parse_smiles(smiles)
     with rdBase.BlockLogs():
-        parts = [_embedded(part, smiles, seed) for part in Chem.GetMolFrags(Chem.AddHs(mol), asMols=True)]
+        parts = [embedded(part, smiles, seed) for part in Chem.GetMolFrags(Chem.AddHs(mol), asMols=True)]
         mol = _side_by_side(parts)
         if force_fields.MMFFHasAllMoleculeParams(mol):
             force_fields.MMFFOptimizeMolecule(mol, maxIters=_MAX_STEPS, ignoreInterfragInteractions=False)
@@ -73,8 +73,8 @@ def conformer(smiles: str, seed: int = _SEED) -> Chem.Mol:
     return mol
 
 
-def _embedded(mol, smiles, seed):
-    """One molecule with a conformer."""
+def embedded(mol: Chem.Mol, smiles: str, seed: int) -> Chem.Mol:
+    """``mol``, a part of ``smiles`` with its hydrogens, with one ETKDGv3 conformer; ValueError where there is none."""
     parameters = rdDistGeom.ETKDGv3()
     parameters.randomSeed = seed
     if rdDistGeom.EmbedMolecule(mol, parameters) < 0:

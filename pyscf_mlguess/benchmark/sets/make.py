@@ -20,6 +20,7 @@ from pyscf_mlguess.benchmark.sets.difficult import other_levels
 from pyscf_mlguess.benchmark.sets.distortions import distort
 from pyscf_mlguess.benchmark.sets.paths import dynamics, torsion_scan
 from pyscf_mlguess.benchmark.sets.training_molecules import TrainingMolecules
+from pyscf_mlguess.molecules.coordination import coordinated_list
 from pyscf_mlguess.molecules.files import read_molecules
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.molecules.smiles import molecule_key
@@ -46,6 +47,13 @@ class _Candidates:
         molecules, errors = read_molecules(_FOLDER / f"{stem}.smi")
         for error in errors:
             raise error
+        return self.novel(stem, molecules)
+
+    def coordinated(self, stem: str) -> list[Molecule]:
+        """As ``read``, relaxed with GFN2-xTB."""
+        molecules, errors = coordinated_list(_FOLDER / f"{stem}.smi")
+        if errors:
+            raise ValueError("\n".join(errors))
         return self.novel(stem, molecules)
 
     def novel(self, stem: str, molecules: list[Molecule]) -> list[Molecule]:
@@ -75,6 +83,7 @@ def main() -> None:
         "radicals": _shuffled(_first(doublets, 15) + _first(triplets, 5), 20),
         "elements": _shuffled(_first(candidates.read("elements"), 9)
                               + _first(candidates.novel("elements", complexes()), 11), 20),
+        "main_group": _shuffled(candidates.coordinated("main_group"), 32),
         "distorted": _shuffled(distort(candidates.read("distorted")), 20),
         "path": torsion_scan(path[0], _SCANNED_TORSION) + dynamics(path[1], *_FAR_APART),
         "steps": [frame for molecule in _first(small, 10) for frame in dynamics(molecule, *_AS_THEY_COME)],
