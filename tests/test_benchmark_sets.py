@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pyscf.data.elements import ELEMENTS
 from pyscf.data.nist import BOHR
+from pyscf.data.radii import COVALENT
 from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 from scipy.spatial.distance import pdist
@@ -54,6 +55,22 @@ def test_elements_of_the_sets():
     assert len(found["elements"] & set(ELEMENTS[21:31])) >= 8
     heavy = set("Li Na K Rb Cs Be Mg Ca Sr Ba Al Ga In Tl Ge Sn Pb As Sb Bi Se Te At Xe".split())
     assert heavy <= found["main_group"] <= heavy | set("H C N O F S Cl Br".split())
+
+
+def test_relaxed_compounds_are_still_those_of_their_smiles():
+    from pyscf_mlguess.molecules.smiles import parse_smiles
+
+    for molecule in load_set("main_group")[0]:
+        mol = Chem.AddHs(parse_smiles(molecule.smiles))
+        # In the file each part has its hydrogens behind it.  What coordinates does so with its first atom.
+        parts = Chem.GetMolFrags(mol)
+        place = {atom: number for number, atom in enumerate(np.concatenate(parts).tolist())}
+        assert [mol.GetAtomWithIdx(atom).GetSymbol() for atom in place] == list(molecule.symbols)
+        bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in mol.GetBonds()]
+        for pair in bonds + [(0, part[0]) for part in parts[1:]]:
+            radii = sum(COVALENT[mol.GetAtomWithIdx(i).GetAtomicNum()] for i in pair) * BOHR
+            length = np.linalg.norm(np.subtract(*(molecule.positions[place[i]] for i in pair)))
+            assert 0.75 < length / radii < 1.4, (molecule.name, pair)
 
 
 def test_heavy_atoms_of_qm9_size():

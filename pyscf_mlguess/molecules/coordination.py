@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
-from pyscf.data.elements import charge
 from pyscf.data.nist import BOHR
 from pyscf.data.radii import COVALENT
 from rdkit import Chem, rdBase
-from scipy.spatial.distance import cdist, pdist
+from scipy.spatial.distance import cdist, pdist, squareform
 from scipy.spatial.transform import Rotation
 from tqdm import tqdm
 
@@ -29,8 +28,8 @@ _SEED = 7
 _LENGTH, _PLACES = 1.1, 400
 # Force (eV/angstrom) and steps of the relaxation: carefully first, for ligands may nearly touch.
 _CAREFUL, _RELAXED = (0.5, 80), (0.03, 300)
-# Closer atoms, in sums of covalent radii, are no molecule.
-_CLOSEST = 0.7
+# In sums of covalent radii: closer atoms are no molecule, and what is farther from each other is not bonded any more.
+_CLOSEST, _LONGEST = 0.7, 1.4
 
 
 def coordinated(smiles: str, name: str) -> Molecule:
@@ -39,18 +38,22 @@ def coordinated(smiles: str, name: str) -> Molecule:
     smiles: where it has several parts, the first atom of the first one is the centre, and the first atom of each of
         the others coordinates to it: ``[Li]C.O(C)C`` is methyl lithium with a molecule of dimethyl ether.
 
-    Always the same geometry with the same RDKit and tblite.  Raises ValueError where RDKit cannot read the SMILES or
-    embed a part, and where the relaxation does not end or ends with atoms that meet.
+    The same geometry, up to rounding, with the same RDKit and tblite.  Raises ValueError where RDKit cannot read the
+    SMILES or embed a part, and where the relaxation does not end or ends with atoms that meet or a bond of the SMILES broken.
     """
     whole = Chem.AddHs(parse_smiles(smiles))
     with rdBase.BlockLogs():
         centre, *ligands = [embedded(part, smiles, _SEED) for part in Chem.GetMolFrags(whole, asMols=True)]
     rng = np.random.default_rng(_SEED)
+    bonds = []
     for ligand in ligands:
+        bonds.append((0, centre.GetNumAtoms()))
         centre = _joined(centre, ligand, rng)
-    charges = Chem.GetFormalCharge(centre)
+    bonds += [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in centre.GetBonds()]
     symbols = [atom.GetSymbol() for atom in centre.GetAtoms()]
-    centre.GetConformer().SetPositions(_relaxed(smiles, symbols, centre.GetConformer().GetPositions(), charges))
+    positions = _relaxed(smiles, symbols, centre.GetConformer().GetPositions(), Chem.GetFormalCharge(centre))
+    _check(smiles, centre, positions, bonds)
+    centre.GetConformer().SetPositions(positions)
     for atom in centre.GetAtoms():  # RDKit takes an unusual valence for unpaired electrons
         atom.SetNumRadicalElectrons(0)
     return molecule_from_conformer(centre, name, smiles)
@@ -100,11 +103,18 @@ def _relaxed(smiles, symbols, positions, total_charge):
         raise ValueError(f"GFN2-xTB fails on {smiles!r}: {error}") from None
     if not done:
         raise ValueError(f"{smiles!r} is not relaxed after {_RELAXED[1]} steps")
-    radii = np.array([COVALENT[charge(symbol)] * BOHR for symbol in symbols])
-    pairs = np.add.outer(radii, radii)[np.triu_indices(len(radii), 1)]
-    if len(pairs) and (pdist(atoms.positions) / pairs).min() < _CLOSEST:
-        raise ValueError(f"atoms of {smiles!r} meet")
     return atoms.get_positions()
+
+
+def _check(smiles, mol, positions, bonds):
+    radii = np.array([_radius(atom) for atom in mol.GetAtoms()])
+    lengths = squareform(pdist(positions)) / np.add.outer(radii, radii)
+    if (lengths + np.eye(len(radii))).min() < _CLOSEST:
+        raise ValueError(f"atoms of {smiles!r} meet")
+    for pair in bonds:
+        if lengths[pair] > _LONGEST:
+            broken = "-".join(mol.GetAtomWithIdx(i).GetSymbol() for i in pair)
+            raise ValueError(f"the bond {broken} of {smiles!r} is broken after the relaxation")
 
 
 def coordinated_list(path: str | Path, jobs: int = 1) -> tuple[list[Molecule], list[str]]:
