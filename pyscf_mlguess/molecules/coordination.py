@@ -39,7 +39,7 @@ def coordinated(smiles: str, name: str) -> Molecule:
         the others coordinates to it: ``[Li]C.O(C)C`` is methyl lithium with a molecule of dimethyl ether.
 
     The same geometry, up to rounding, with the same RDKit and tblite.  Raises ValueError where RDKit cannot read the
-    SMILES or embed a part, and where the relaxation does not end or ends with atoms that meet or a bond of the SMILES broken.
+    SMILES or embed a part, and where the relaxation does not end, or ends with atoms that meet or with a bond broken.
     """
     whole = Chem.AddHs(parse_smiles(smiles))
     with rdBase.BlockLogs():
