@@ -10,6 +10,7 @@ import numpy as np
 from pyscf_mlguess.cheap.dielectric import Dielectric
 from pyscf_mlguess.cheap.grid_levels import own_level
 from pyscf_mlguess.cheap.problem import CheapProblem, State
+from pyscf_mlguess.parallel import in_threads
 
 SPACE = 10
 DAMPING = 0.3
@@ -138,7 +139,7 @@ class Anderson:
         self.correction.foresee(best, problem.grid_correction(best, level, since))
 
     def best(self) -> Point:
-        return min(self.points, key=self.gradient)
+        return self.points[int(np.argmin(in_threads(self.gradient, self.points)))]
 
     def next(self) -> tuple[np.ndarray, np.ndarray]:
         """(effective Fock matrix, matrices of every spin) to try next."""
@@ -148,7 +149,7 @@ class Anderson:
         entering = [problem.commuting(f, p.state) if p.given else p.entering for f, p in zip(effective, self.points)]
         residuals = [f - e for f, e in zip(effective, entering)]
         metric = self.dielectric.metric if self.dielectric else problem.orthonormal
-        weights = _weights(np.array([metric(r) for r in residuals]))
+        weights = _weights(np.array(in_threads(metric, residuals)))
         entering, residual, spins = (np.tensordot(weights, matrices, 1) for matrices in (entering, residuals, spins))
         return entering + (self.dielectric.step(residual) if self.dielectric else DAMPING * residual), spins
 
