@@ -52,11 +52,12 @@ def test_fitted_j_and_k_are_those_of_pyscf(cart):
         assert np.abs(single[1] - reference_k).max() < 2e-5
 
 
-def test_j_of_a_nearby_density_loses_nothing_in_single_precision(formamide):
+@pytest.mark.parametrize("for_exchange", [True, False])
+def test_j_of_a_nearby_density_loses_nothing_in_single_precision(for_exchange, formamide):
     occupied = random_orbitals(formamide, 12)
     dm = 2 * occupied @ occupied.T
     nearby = dm + 1e-4 * np.eye(formamide.nao)
-    fitted = FittedTensor(formamide, auxiliary_mole(formamide))
+    fitted = FittedTensor(formamide, df.make_auxmol(formamide, "def2-universal-jfit"), for_exchange=for_exchange)
     fitted.jk(dm)
     single = fitted.jk(nearby, dtype=np.float32)[0]
     assert np.abs(single - fitted.jk(nearby)[0]).max() < 1e-8

@@ -73,9 +73,12 @@ def test_a_shared_tensor_gives_the_same_matrices(cart):
     assert shared.project(dm) == pytest.approx(direct.project(dm), abs=1e-7)
 
 
-def test_own_tensor_serves_as_well(formamide):
-    direct = DensityFitting(formamide)
-    own = DensityFitting(formamide, direct.auxmol, FittedTensor(formamide, direct.auxmol))
+@pytest.mark.parametrize("for_exchange", [True, False])
+def test_own_tensor_serves_as_well(for_exchange, formamide):
+    direct = DensityFitting(formamide, df.make_auxmol(formamide, "def2-universal-jfit"))
+    tensor = FittedTensor(formamide, direct.auxmol, for_exchange=for_exchange)
+    assert (tensor.rows_metric is None) == for_exchange
+    own = DensityFitting(formamide, direct.auxmol, tensor)
     dm = np.asarray(scf.hf.init_guess_by_minao(formamide))
     assert own.coulomb(dm) == pytest.approx(direct.coulomb(dm), abs=2e-5)  # single precision
     coefficients = direct.fit(dm)
@@ -185,6 +188,20 @@ def test_memory_of_the_scf_object_decides(formamide):
     assert not DensityRoute(mf, hold=True).fitting._integrals.held
     mf.max_memory += PLENTY
     assert DensityRoute(mf, hold=True).fitting._integrals.held
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_tensor_for_j_alone(storage, formamide):
+    """(P|mn) as they are, single precision and 16 bits as good as with L^-1 (P|mn), which exchange needs."""
+    mol = gto.M(atom=formamide.atom, basis="def2-tzvp", verbose=0)
+    auxmol = df.make_auxmol(mol, "def2-universal-jfit")
+    dm = np.asarray(scf.hf.init_guess_by_minao(mol))
+    exact = DensityFitting(mol, auxmol).coulomb(dm)
+    errors = [np.abs(FittedTensor(mol, auxmol, storage=storage, for_exchange=k).jk(dm)[0] - exact).max()
+              for k in (True, False)]
+    assert errors[1] < max(2 * errors[0], 2e-5)
+    with pytest.raises(ValueError, match="for_exchange=True"):
+        FittedTensor(mol, auxmol, for_exchange=False).jk(dm, [np.eye(mol.nao)])
 
 
 def test_small_pairs_in_sixteen_bits(formamide):

@@ -109,6 +109,10 @@ def test_the_tensor_is_the_same(auxmol, water):
         assert matrix == pytest.approx(reference, abs=tolerance)
     coulomb = found.contract(found.metric.solve(found.project(dm)))
     assert coulomb == pytest.approx(expected[0], abs=tolerance)
+    # For J alone a tensor without L^-1 would do, but small eigenvalues of the metric would multiply its rounding.
+    alone = FittedTensor(water, auxmol(water), for_exchange=False)
+    assert alone.rows_metric is None
+    assert alone.jk(dm)[0] == pytest.approx(expected[0], abs=tolerance)
 
 
 @pytest.mark.parametrize("xc", ["pbe", "b3lyp"])

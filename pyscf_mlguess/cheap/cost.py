@@ -10,7 +10,7 @@ brackets:
                     and g n m for the functional, m the functions that reach a point
     cheap iteration 4 x p + [4 x n^2 o] operations of ours, or the integrals where its tensor does not fit, and the
                     functional on its own grid
-    set-up          x p integrals and x^2 p operations for a tensor that PySCF would not make
+    set-up          x p integrals and [x^2 p] operations for a tensor that PySCF would not make
     plain SCF       14 builds;  two-level SCF  2 builds, 10 cheap iterations (Hartree-Fock: 14), set-up
 
 The constants are those of water, formamide and paracetamol, bases from def2-SVP to def2-TZVP, one thread.  What both
@@ -99,7 +99,8 @@ def costs(mf: hf.SCF) -> Costs:
         build = three_centre + (pairs**2 / 2 * _FOUR_CENTRE if exact else 0)
     fits = shared or Storage.within(mol, auxmol, free_mb(mf)) is not None
     iteration = products * _CHEAP_OPERATION if fits else three_centre
-    setup = 0.0 if shared or not fits else naux * pairs * _THREE_CENTRE + naux**2 * pairs * _OPERATION
+    setup = 0.0 if shared or not fits else naux * pairs * (
+        _THREE_CENTRE + (naux * _OPERATION if exact else 0))
     on_grid = getattr(mf, "_numint", None) is not None
     if on_grid:
         spins, reach = 1 if isinstance(mf, hf.RHF) else 2, nao * min(nao, _REACH)

@@ -1,9 +1,10 @@
 """How electrons screen a change of the Fock matrix: the preconditioner of the cheap problem.
 
 The response of independent electrons, chi_PQ = -sum_ia w_ia (P|ia)(ia|Q) with w_ia = 2 (f_i - f_a) / (e_a - e_i),
-and the Coulomb interaction give the dielectric matrix 1 - chi, in the orthonormal auxiliary functions of the tensor
-(the random phase approximation).  With it a residual R of the Fock matrix becomes the step R + J[(1 - chi)^-1 chi R],
-Newton's but for the response of exchange and correlation: an iteration gains a factor of ten instead of two to three.
+and the Coulomb interaction give the dielectric matrix 1 - chi, in orthonormal auxiliary functions (the random phase
+approximation), or V - chi in those of the metric V.  With it a residual R of the Fock matrix becomes the step
+R + J[(1 - chi)^-1 chi R], Newton's but for the response of exchange and correlation: an iteration gains a factor of ten
+instead of two to three.
 """
 
 from __future__ import annotations
@@ -42,10 +43,13 @@ class Dielectric:
         self._tensor = problem.coulomb_tensor
         self._channels = [_Channel(*orbitals) for orbitals in problem.orbitals(effective, spins)]
         integrals = self._tensor.transformed([(c.occupied, c.empty) for c in self._channels])
-        matrix = np.eye(len(integrals[0]))
+        metric = self._tensor.rows_metric
+        # A small eigenvalue of the metric is not to drown in the rounding of what is added to it.
+        dtype = np.float32 if metric is None else np.float64
+        matrix = np.eye(self._tensor.rank) if metric is None else metric.copy()
         for channel, pairs in zip(self._channels, integrals):
             channel.integrals = pairs
-            matrix += _response(pairs, channel.weights)
+            matrix += _response(pairs, channel.weights, dtype)
         self._factor = scipy.linalg.cho_factor(matrix, overwrite_a=True)
 
     @staticmethod
@@ -82,12 +86,12 @@ class Dielectric:
         density = sum(channel.integrals @ -(channel.rotations(r) * channel.weights).astype(np.float32)
                       for channel, r in zip(self._channels, matrices))
         screened = scipy.linalg.cho_solve(self._factor, density.astype(float))
-        return residual + self._tensor.contract_root(screened)
+        return residual + self._tensor.combine(screened)
 
 
-def _response(integrals, weights):
-    """sum_k w_k (P|k)(k|Q), shape (naux, naux)."""
-    roots = np.sqrt(weights).astype(np.float32)
+def _response(integrals, weights, dtype):
+    """sum_k w_k (P|k)(k|Q), shape (naux, naux), by products of the precision ``dtype``."""
+    roots = np.sqrt(weights).astype(dtype)
     chunks = range(0, len(roots), _COLUMNS)
 
     def share(numbers):

@@ -87,6 +87,7 @@ class CheapProblem:
         interaction = None if level.is_semilocal else Interaction(
             level.short_range_exchange, level.long_range_exchange, level.omega)
         with_df = shareable(self.mf, interaction is not None)
+        together = interaction is not None and interaction.is_coulomb
         auxmol = cheap_auxiliary_mole(self.mf, self.corrected)
         budget = free_mb(self.mf) * _TENSOR_SHARE
         self._coulomb = self._exchange = None
@@ -95,16 +96,16 @@ class CheapProblem:
         if with_df is not None:
             self._coulomb = FittedTensor.shared(with_df)
         elif storage := Storage.within(self.mol, auxmol, budget):
-            self._coulomb = self._tensor(auxmol, storage)
+            self._coulomb = self._tensor(auxmol, storage, for_exchange=together)
             budget -= storage.size_mb(self.mol, auxmol)
-        if interaction is not None and interaction.is_coulomb and self._coulomb is not None:
+        if together and self._coulomb is not None:
             self._exchange, self.share = self._coulomb, interaction.short_range
         elif interaction is not None and (storage := Storage.within(self.mol, auxmol, budget)):
             self._exchange, self.share = self._tensor(auxmol, storage, interaction), 1.0
         if self._coulomb is None:
             smaller = df.make_auxmol(self.mol, _COULOMB_AUXBASIS)
             if storage := Storage.within(self.mol, smaller, budget):
-                self._coulomb = self._tensor(smaller, storage)
+                self._coulomb = self._tensor(smaller, storage, for_exchange=False)
         if self._coulomb is not None and self._coulomb.has_root:
             self.fitting = DensityFitting(self.mol, self._coulomb.auxmol, self._coulomb)
         else:
@@ -117,10 +118,10 @@ class CheapProblem:
                           f"max_memory is {self.mf.max_memory:.0f}")
         self._stand_in = level.short_range_exchange if self.lacks_exchange else 0.0
 
-    def _tensor(self, auxmol, storage, interaction=Interaction()):
+    def _tensor(self, auxmol, storage, interaction=Interaction(), for_exchange=True):
         if storage != STORAGES[0]:
             self.notes.append(f"Tensor of {storage.size_mb(self.mol, auxmol):.0f} MB, most of it in 16 bits")
-        return FittedTensor(self.mol, auxmol, interaction, storage)
+        return FittedTensor(self.mol, auxmol, interaction, storage, for_exchange)
 
     def _set_up_grid(self):
         self._terms, self._grid = [], None

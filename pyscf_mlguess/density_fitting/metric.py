@@ -55,6 +55,14 @@ class Metric:
         """Number of linearly independent functions."""
         return len(self.matrix) if self._cholesky is not None else len(self._eigenpairs[0])
 
+    @cached_property
+    def least_eigenvalue(self) -> float:
+        """About the smallest one, Eh, from the 1-norm of the inverse; 0 where functions are linearly dependent."""
+        if self._cholesky is None:
+            return 0.0
+        norm = np.linalg.norm(self.matrix, 1)
+        return float(scipy.linalg.lapack.dpocon(self._cholesky, norm, uplo="L")[0] * norm)
+
     def solve(self, vector: np.ndarray) -> np.ndarray:
         """J^-1 applied to (naux,) or (naux, k); its pseudoinverse where functions are linearly dependent."""
         if self._cholesky is not None:

@@ -2,7 +2,8 @@
 
 J_mn = sum_P B_P,mn sum_ls B_P,ls D_ls and K_mn = sum_Pi (B_P C_i)_m (B_P C_i)_n with B = L^-1 (P|mn) and
 L L^T = (P|Q), for any interaction whose Fourier transform is positive (resolution of the identity: Weigend,
-Phys. Chem. Chem. Phys. 4, 4285 (2002)).
+Phys. Chem. Chem. Phys. 4, 4285 (2002)).  J alone does with (P|mn) and the inverse of (P|Q): L^-1 for every pair takes
+longer than all the rest of the tensor.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ from pyscf_mlguess.parallel import in_threads, shares
 _BLOCK_BYTES = 1e7  # of the unpacked tensor: large enough for fast products, small enough for the cache
 _BUILD_BYTES = 1.6e8  # of the integrals at a time
 _LARGEST = np.iinfo(np.int16).max
+# The least eigenvalue (Eh) of the metric with which (P|mn) serve in single precision: with the functions for J alone it
+# is 3e-5 to 3e-4, with those for exchange and diffuse orbitals 1e-7 to 1e-6, where a Coulomb matrix would be noise.
+_LEAST_EIGENVALUE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -75,19 +79,25 @@ class FittedTensor:
     """The tensor B of one molecule and interaction.
 
     mol, auxmol: orbital and auxiliary basis, both spherical or both cartesian.  Holds ``storage.size_mb(mol, auxmol)``.
+    for_exchange: hold B, which K needs; otherwise (P|mn), unless the auxiliary functions are so nearly dependent that
+        rounding would be amplified.
     """
 
     def __init__(self, mol: gto.Mole, auxmol: gto.Mole, interaction: Interaction = Interaction(),
-                 storage: Storage = STORAGES[0]):
+                 storage: Storage = STORAGES[0], for_exchange: bool = True):
         self._with_df, self.auxmol = None, auxmol
+        metric = Metric(_integrals(interaction, auxmol, lambda: auxmol.intor("int2c2e", hermi=1)))
+        # The metric of rows that are (P|mn); None where they are those of B.
+        self._bare = None if for_exchange or metric.least_eigenvalue < _LEAST_EIGENVALUE else metric
         wide, narrow = storage.pairs(mol)
         self._set_up(mol.nao, np.concatenate([wide, narrow]))
-        self._tensor = _tensor(mol, auxmol, interaction, wide, narrow)
+        self._tensor = _tensor(mol, auxmol, interaction, wide, narrow, None if self._bare else metric)
 
     @classmethod
     def shared(cls, with_df: df.DF) -> "FittedTensor":
         """The tensor of a PySCF density-fitting object, built here if it is not there yet."""
         self = cls.__new__(cls)
+        self._bare = None
         if with_df._cderi is None:
             with_df.build()
         if not isinstance(with_df._cderi, np.ndarray):
@@ -109,7 +119,7 @@ class FittedTensor:
 
     @property
     def rank(self) -> int:
-        """Number of rows of B."""
+        """Number of rows."""
         return len(self._tensor[0]) if self._with_df is None else self._with_df.get_naoaux()
 
     def multiplications(self, nocc: int) -> int:
@@ -119,8 +129,8 @@ class FittedTensor:
 
     @cached_property
     def metric(self) -> Metric:
-        """The Coulomb metric of the auxiliary functions; not kept from building the tensor, but made again."""
-        return Metric.coulomb(self.auxmol)
+        """The Coulomb metric of the auxiliary functions; where B is held not kept from building it, but made again."""
+        return self._bare or Metric.coulomb(self.auxmol)
 
     @property
     def has_root(self) -> bool:
@@ -130,25 +140,41 @@ class FittedTensor:
         """
         return self._with_df is None or self.rank == self.metric.rank == self.auxmol.nao
 
+    @property
+    def rows_metric(self) -> np.ndarray | None:
+        """M, (rank, rank), Eh, of J_mn = sum_PQls T_P,mn M^-1_PQ T_Q,ls D_ls with the rows T; None: the identity."""
+        return self._bare.matrix if self._bare else None
+
     def project(self, dm: np.ndarray) -> np.ndarray:
         """(P|D) = sum_ij (ij|P) D_ij, shape (naux,), for a symmetric D of shape (nao, nao)."""
-        packed = self._packed(dm)
-        rows = in_threads(lambda k: self._block(k)[:, : len(packed)] @ packed, range(self._count))
-        return self.metric.root(np.concatenate(rows))
+        vector = self._times(self._packed(dm))
+        return vector if self._bare else self.metric.root(vector)
 
     def contract(self, vector: np.ndarray) -> np.ndarray:
         """sum_P (ij|P) x_P, shape (nao, nao), for x of shape (naux,)."""
-        return self.contract_root(self.metric.root_transposed(vector))
+        return self.combine(vector if self._bare else self.metric.root_transposed(vector))
 
-    def contract_root(self, vector: np.ndarray) -> np.ndarray:
-        """sum_P B_P,ij x_P, shape (nao, nao), for x of shape (rank,)."""
+    def combine(self, vector: np.ndarray) -> np.ndarray:
+        """sum_P T_P,ij x_P of the rows T, shape (nao, nao), for x of shape (rank,)."""
+        return self._unpacked(self._transposed_times(vector))
+
+    def _times(self, packed):
+        """The rows times a packed vector, in the precision of that."""
+        def block(k):
+            return self._block(k)[:, : len(packed)].astype(packed.dtype, copy=False) @ packed
+
+        return np.concatenate(in_threads(block, range(self._count)))
+
+    def _transposed_times(self, vector):
+        """A combination of the rows, packed, in the precision of ``vector``."""
         def share(blocks):
-            return sum(vector[self._rows_of(k)] @ self._block(k)[:, : len(self._pairs)] for k in blocks)
+            return sum(vector[self._rows_of(k)] @ self._block(k)[:, : len(self._pairs)].astype(vector.dtype, copy=False)
+                       for k in blocks)
 
-        return self._unpacked(sum(in_threads(share, shares(self._count))))
+        return sum(in_threads(share, shares(self._count)))
 
     def transformed(self, spaces: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        """sum_mn B_P,mn C_mi C_na for every pair of orbitals (C (nao, n), C (nao, m)), each (rank, n m), float32."""
+        """sum_mn T_P,mn C_mi C_na of the rows T for every pair of C (nao, n) and C (nao, m), each (rank, n m)."""
         spaces = [(left.T.astype(np.float32), right.astype(np.float32)) for left, right in spaces]
         found = [np.empty((self.rank, left.shape[0] * right.shape[1]), dtype=np.float32) for left, right in spaces]
 
@@ -194,6 +220,10 @@ class FittedTensor:
         without ``with_j``.
         """
         spins = orbitals or []
+        if self._bare:
+            if spins:
+                raise ValueError("exchange of a tensor that was made for J alone: FittedTensor(..., for_exchange=True)")
+            return self._bare_coulomb(dm, dtype), np.zeros((0, self._nao, self._nao))
         together = np.hstack(spins).T.astype(dtype) if spins else None
         ends = np.cumsum([0] + [c.shape[1] for c in spins])
         kind = dtype if self._reference is not None else np.float64
@@ -216,6 +246,11 @@ class FittedTensor:
 
         coulomb, exchange = map(sum, zip(*in_threads(share, shares(self._count))))
         return self._total(dm, coulomb) if with_j else None, exchange
+
+    def _bare_coulomb(self, dm, dtype):
+        # The inverse of the metric would multiply the rounding of the first product, which is therefore in double.
+        fitted = self._bare.solve(self._times(self._change(dm)))
+        return self._total(dm, self._transposed_times(fitted.astype(dtype if self._reference else np.float64)))
 
     def _change(self, dm):
         """What ``dm`` adds to the first density matrix met, packed: J is linear, and so rounding meets this alone."""
@@ -246,11 +281,14 @@ def _pair_bounds(mol):
     return np.asarray(opt.q_cond).reshape(mol.nbas, mol.nbas)[np.ix_(shell_of, shell_of)][np.tril_indices(mol.nao)]
 
 
-def _tensor(mol, auxmol, interaction, wide, narrow):
-    """Columns in single precision, columns in 16 bits, and the scales of these; in the last one a column of zeros."""
-    metric = Metric(_integrals(interaction, auxmol, lambda: auxmol.intor("int2c2e", hermi=1)))
-    columns = np.zeros((metric.rank, len(wide) + (0 if len(narrow) else 1)), dtype=np.float32)
-    small = np.zeros((metric.rank, len(narrow) + 1), dtype=np.int16)
+def _tensor(mol, auxmol, interaction, wide, narrow, metric):
+    """Columns in single precision, columns in 16 bits, and the scales of these; in the last one a column of zeros.
+
+    metric: without, (P|mn) as they are.
+    """
+    rank = auxmol.nao if metric is None else metric.rank
+    columns = np.zeros((rank, len(wide) + (0 if len(narrow) else 1)), dtype=np.float32)
+    small = np.zeros((rank, len(narrow) + 1), dtype=np.int16)
     scales = np.ones(len(narrow) + 1, dtype=np.float32)
     together = mol + auxmol
     auxiliary = (0, mol.nbas, mol.nbas, mol.nbas + auxmol.nbas)
@@ -262,7 +300,8 @@ def _tensor(mol, auxmol, interaction, wide, narrow):
             integrals = _integrals(interaction, together, lambda: together.intor(
                 "int3c2e", shls_slice=(first, last, *auxiliary), aosym="s2ij"))
             chosen = np.concatenate([wide[a:b], narrow[c:d]]) - start
-            found = metric.solve_root(np.asarray(integrals[chosen].T, order="F"))
+            found = integrals[chosen].T
+            found = found if metric is None else metric.solve_root(np.asarray(found, order="F"))
             columns[:, a:b], rest = found[:, : b - a], found[:, b - a :]
             scales[c:d] = np.maximum(np.abs(rest).max(axis=0, initial=0.0) / _LARGEST, np.finfo(np.float32).tiny)
             small[:, c:d] = np.rint(rest / scales[c:d])
