@@ -3,7 +3,7 @@
 J_mn = sum_P B_P,mn sum_ls B_P,ls D_ls and K_mn = sum_Pi (B_P C_i)_m (B_P C_i)_n with B = L^-1 (P|mn) and
 L L^T = (P|Q), for any interaction whose Fourier transform is positive (resolution of the identity: Weigend,
 Phys. Chem. Chem. Phys. 4, 4285 (2002)).  J alone does with (P|mn) and the inverse of (P|Q): L^-1 for every pair takes
-longer than all the rest of the tensor.
+almost as long as all the rest of a large tensor.
 """
 
 from __future__ import annotations
