@@ -52,12 +52,12 @@ def test_fitted_j_and_k_are_those_of_pyscf(cart):
         assert np.abs(single[1] - reference_k).max() < 2e-5
 
 
-@pytest.mark.parametrize("for_exchange", [True, False])
-def test_j_of_a_nearby_density_loses_nothing_in_single_precision(for_exchange, formamide):
+@pytest.mark.parametrize("auxbasis, for_exchange", [("def2-universal-jkfit", True), ("def2-universal-jfit", False)])
+def test_j_of_a_nearby_density_loses_nothing_in_single_precision(auxbasis, for_exchange, formamide):
     occupied = random_orbitals(formamide, 12)
     dm = 2 * occupied @ occupied.T
     nearby = dm + 1e-4 * np.eye(formamide.nao)
-    fitted = FittedTensor(formamide, df.make_auxmol(formamide, "def2-universal-jfit"), for_exchange=for_exchange)
+    fitted = FittedTensor(formamide, df.make_auxmol(formamide, auxbasis), for_exchange=for_exchange)
     fitted.jk(dm)
     single = fitted.jk(nearby, dtype=np.float32)[0]
     assert np.abs(single - fitted.jk(nearby)[0]).max() < 1e-8
@@ -199,7 +199,23 @@ def test_gradient_is_pyscf_s(cls):
     expected = np.linalg.norm(mf.get_grad(mf.mo_coeff, mf.mo_occ, mf.get_fock(dm=dm)))
     problem = CheapProblem(mf)
     spins = mf.get_hcore() + np.asarray(mf.get_veff(mf.mol, dm))
-    assert problem.gradient(spins, problem.state_of(dm)) == pytest.approx(expected, rel=1e-6)
+    # With and without the tags by which orbitals stand for the density matrix.
+    assert hasattr(dm, "mo_coeff")
+    for matrix in (dm, np.asarray(dm)):
+        assert problem.gradient(spins, problem.state_of(matrix)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_gradient_knows_negative_occupations(formamide):
+    """Which orbitals leave out: it is that of the density matrix."""
+    mf = scf.RHF(formamide)
+    problem, fock = CheapProblem(mf), np.asarray(mf.get_fock(dm=mf.get_init_guess(key="minao")))
+    basis = problem.scf.basis
+    vector = basis @ np.random.default_rng(1).normal(size=basis.shape[1])
+    dm = np.asarray(problem.state(fock).dm) - 0.1 * np.outer(vector, vector)
+    product = basis.T @ (fock @ dm @ mf.get_ovlp() - mf.get_ovlp() @ dm @ fock) @ basis
+    # Without the part that is added it would vanish.
+    assert problem.gradient(fock, problem.state_of(dm)) == pytest.approx(np.linalg.norm(product) / np.sqrt(2), rel=1e-6)
+    assert np.linalg.norm(product) > 1
 
 
 def test_commuting_matrix_gives_the_density_matrix_back(formamide):

@@ -73,11 +73,13 @@ def test_a_shared_tensor_gives_the_same_matrices(cart):
     assert shared.project(dm) == pytest.approx(direct.project(dm), abs=1e-7)
 
 
-@pytest.mark.parametrize("for_exchange", [True, False])
-def test_own_tensor_serves_as_well(for_exchange, formamide):
-    direct = DensityFitting(formamide, df.make_auxmol(formamide, "def2-universal-jfit"))
+@pytest.mark.parametrize("auxbasis, for_exchange, bare", [
+    ("def2-universal-jkfit", True, False), ("def2-universal-jkfit", False, False),
+    ("def2-universal-jfit", True, False), ("def2-universal-jfit", False, True)])
+def test_own_tensor_serves_as_well(auxbasis, for_exchange, bare, formamide):
+    direct = DensityFitting(formamide, df.make_auxmol(formamide, auxbasis))
     tensor = FittedTensor(formamide, direct.auxmol, for_exchange=for_exchange)
-    assert (tensor.rows_metric is None) == for_exchange
+    assert (tensor.rows_metric is not None) == bare
     own = DensityFitting(formamide, direct.auxmol, tensor)
     dm = np.asarray(scf.hf.init_guess_by_minao(formamide))
     assert own.coulomb(dm) == pytest.approx(direct.coulomb(dm), abs=2e-5)  # single precision

@@ -272,7 +272,7 @@ class CheapProblem:
         dm = np.asarray(state.dm)
         if self.restricted_open:
             return self._restricted_open_gradient(fock, dm)
-        # Those of a density matrix that came first may lack parts of it.
+        # Only where the matrix was made of orbitals: else negative occupations are left out of them.
         factors = [(c, c.T) for c in state.orbitals] if hasattr(state.dm, "mo_coeff") else [
             (d, None) for d in (dm if dm.ndim == 3 else [dm])]
         spins = zip(fock if dm.ndim == 3 else [fock], factors)

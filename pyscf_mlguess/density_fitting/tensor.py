@@ -174,7 +174,10 @@ class FittedTensor:
         return sum(in_threads(share, shares(self._count)))
 
     def transformed(self, spaces: list[tuple[np.ndarray, np.ndarray]]) -> list[np.ndarray]:
-        """sum_mn T_P,mn C_mi C_na of the rows T for every pair of C (nao, n) and C (nao, m), each (rank, n m)."""
+        """sum_mn T_P,mn C_mi C_na of the rows T for every pair of C (nao, n) and C (nao, m).
+
+        Each (rank, n m), in single precision.
+        """
         spaces = [(left.T.astype(np.float32), right.astype(np.float32)) for left, right in spaces]
         found = [np.empty((self.rank, left.shape[0] * right.shape[1]), dtype=np.float32) for left, right in spaces]
 
