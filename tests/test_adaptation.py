@@ -22,14 +22,16 @@ SETTINGS = AceSettings(elements=(1, 6, 7), radial=4, channels=(4, 3, 3, 2, 2), i
                        charge_features=2)
 KNOWN = {"C", "N", "CC", "CN", "C=N", "C=C", "C[NH3+]", "C=[NH2+]", "[NH4+]", "NC=[NH2+]"}
 OWN = {"O", "CO", "C=O", "OO", "NO", "[OH-]", "[OH3+]"}
+MIXED = OWN | {"C#N", "NN"}
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A folder with label files, a model of hydrogen, carbon and nitrogen, and one that oxygen was added to."""
+    """A folder with label files, a model of hydrogen, carbon and nitrogen, and two that oxygen was added to: from
+    labels that all hold it, and from others, too."""
     folder = tmp_path_factory.mktemp("adaptation")
     found = read_labels(DATA / "small_molecules.h5", orbitals=False)
-    for name, smiles in (("known", KNOWN), ("own", OWN), ("few", {"O", "CO"})):
+    for name, smiles in (("known", KNOWN), ("own", OWN), ("mixed", MIXED), ("few", {"O", "CO"})):
         write_labels(folder / f"{name}.h5", [label for label in found if label.smiles in smiles])
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(training.SIZES, "tiny", (SETTINGS, (20, 30, 30)))
@@ -38,8 +40,9 @@ def files(tmp_path_factory):
         patch.setattr(training, "split_of", lambda smiles: "validation" if smiles == "NC=[NH2+]" else "train")
         training.train([folder / "known.h5"], folder / "start.safetensors", folder / "metrics", 1, "tiny",
                        progress=False)
-        adaptation.adapt([folder / "own.h5"], folder / "own.safetensors", folder / "metrics",
-                         folder / "start.safetensors", 1, "tiny", progress=False)
+        for name in ("own", "mixed"):
+            adaptation.adapt([folder / f"{name}.h5"], folder / f"{name}.safetensors", folder / "metrics",
+                             folder / "start.safetensors", 1, "tiny", progress=False)
     return folder
 
 
@@ -57,10 +60,11 @@ def free(auxmol):
     return free_atom_coefficients(auxmol)
 
 
-def test_it_learns_its_own_molecules_and_forgets_none_of_the_start(files):
-    start, own = (load_model(files / f"{name}.safetensors") for name in ("start", "own"))
+@pytest.mark.parametrize("learned", ["own", "mixed"])
+def test_it_learns_its_own_molecules_and_forgets_none_of_the_start(files, learned):
+    start, own = (load_model(files / f"{name}.safetensors") for name in ("start", learned))
     assert start.card["elements"] == [1, 6, 7] and own.card["elements"] == [1, 6, 7, 8]
-    for name, most in (("own", 0.3), ("known", 1.3)):
+    for name, most in ((learned, 0.3), ("known", 1.3)):
         labels = read_labels(files / f"{name}.h5", orbitals=False)
         before, after = ([coulomb_error(model, label) for label in labels] for model in (start, own))
         assert np.sum(after) < most * np.sum(before)
@@ -69,6 +73,35 @@ def test_it_learns_its_own_molecules_and_forgets_none_of_the_start(files):
     # Hydrogen next to oxygen is nothing that the start had seen; to the one that learned it is not novel.
     water = Structure.from_mol(molecule_of(read_labels(files / "own.h5", orbitals=False)[0]).mol("def2-svp"))
     assert own.predict(water).novelty.max() <= 1.2
+
+
+def test_labels_that_all_hold_a_new_element_change_nothing_without_it(files):
+    start, own, mixed = (load_model(files / f"{name}.safetensors") for name in ("start", "own", "mixed"))
+    assert own.settings.only_near == (8,) and mixed.settings.only_near == ()
+    for label in read_labels(files / "known.h5", orbitals=False):
+        structure = Structure.from_mol(molecule_of(label).mol("def2-svp"))
+        before, after, other = (model.predict(structure) for model in (start, own, mixed))
+        assert np.array_equal(before.novelty, after.novelty)
+        for first, second in zip(before.blocks, after.blocks, strict=True):
+            assert all(np.array_equal(first[l], second[l]) for l in first.keys() | second.keys())
+        assert any(not np.array_equal(first[l], second[l])
+                   for first, second in zip(before.blocks, other.blocks) for l in first)
+
+
+def test_what_is_learned_of_an_element_fades_with_the_distance_from_it(files):
+    start, own = (load_model(files / f"{name}.safetensors") for name in ("start", "own"))
+
+    def change(distance):
+        """Of the prediction for the carbon atom of a CH fragment at a distance from water."""
+        positions = np.array([[0, 0, 0], [1.8, 0, 0], [-0.5, 1.7, 0], [0, 0, distance], [0, 0, distance + 1.9]])
+        structure = Structure(np.array([8, 1, 1, 1, 6]), positions, 0, np.arange(5))
+        first, second = (model.predict(structure).blocks[4][0] for model in (start, own))
+        return np.abs(second - first).max()
+
+    cutoff = SETTINGS.cutoff - 1.9
+    near, inside, barely, beyond = (change(cutoff + shift) for shift in (-5.0, -0.5, -0.05, 1e-6))
+    assert near > inside > barely > 0 and beyond == 0
+    assert barely < 0.01 * inside  # as the third power
 
 
 def test_the_file_holds_the_start_and_the_geometries_of_both(files):

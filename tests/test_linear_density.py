@@ -15,13 +15,13 @@ from families import DATA, FamilyTests, predicted, rewritten, saved  # noqa: E40
 from pyscf_mlguess.models import CHECKPOINTS, load_model  # noqa: E402
 
 SHIPPED = "linear-ace-3"
-ARCHIVED = f"{SHIPPED}.format3.json"
+ARCHIVED = [f"{SHIPPED}.format{number}.json" for number in (3, 4)]
 
 
 class TestLinearDensity(FamilyTests):
     family = "linear-density"
-    # The weights of format 3 are those that ship with a card of format 4.
-    archived = {ARCHIVED: CHECKPOINTS / f"{SHIPPED}.safetensors"}
+    # The weights are those that ship with a card of format 5.
+    archived = dict.fromkeys(ARCHIVED, CHECKPOINTS / f"{SHIPPED}.safetensors")
     tensor_kinds = ("singles", "pairs", "range", "unit", "coupling", "weights")
     optional_tensors = {"response"}
 
@@ -30,12 +30,13 @@ class TestLinearDensity(FamilyTests):
         return load_model(SHIPPED)
 
 
-def test_format_3_is_the_shipped_model_and_says_what_it_serves(formamide, tmp_path):
+@pytest.mark.parametrize("archive", ARCHIVED)
+def test_older_formats_are_the_shipped_model_and_say_what_it_serves(archive, formamide, tmp_path):
     path = tmp_path / "old.safetensors"
     shutil.copy(CHECKPOINTS / f"{SHIPPED}.safetensors", path)
-    shutil.copy(DATA / ARCHIVED, path.with_suffix(".json"))
+    shutil.copy(DATA / archive, path.with_suffix(".json"))
     old, new = load_model(path), load_model(SHIPPED)
-    assert old.card == {key: value for key, value in new.card.items() if key != "geometries_sha256"}
+    assert old.card.items() <= new.card.items() and new.card.keys() - old.card.keys() <= {"geometries_sha256"}
     assert len(old.responses) == len(new.responses) == 2
     for first, second in zip(predicted(old, formamide).blocks, predicted(new, formamide).blocks, strict=True):
         assert all(np.array_equal(first[l], second[l]) for l in first.keys() | second.keys())

@@ -40,7 +40,7 @@ def model():
     ranges = {element: Range(np.ones(f.settings.leading_singles), 1.0) for element, f in features.items()}
     for element, own in features.items():
         ranges[element] = Range(np.ones(len(own.singles[0].matrix) + len(own.pairs[0].matrix)), 1.0)
-    card = {"name": "random", "family": "linear-density", "format": 4, "auxbasis": AUXBASIS,
+    card = {"name": "random", "family": "linear-density", "format": 5, "auxbasis": AUXBASIS,
             "elements": sorted(features), "levels": dict.fromkeys(weights, ""), "settings": settings_for_card(SETTINGS)}
     return LinearDensity(card, SETTINGS, features, ranges, weights)
 

@@ -83,8 +83,8 @@ def test_truncated_weights_with_a_matching_hash_are_a_clear_error(copy):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"format": 2}, r"format 2 of family 'linear-density' .*\(formats 3 to 4\); train the model again"),
-    ({"format": 99}, "format 99"), ({"format": "4"}, "format 4 of family"),
+    ({"format": 2}, r"format 2 of family 'linear-density' .*\(formats 3 to 5\); train the model again"),
+    ({"format": 99}, "format 99"), ({"format": "5"}, "format 5 of family"),
     ({"family": "oracle"}, "'oracle' is not known .*linear-density"), ({"elements": None}, "lacks elements"),
     ({"sha256": None}, "lacks sha256"), ({"family": None, "format": None}, "lacks family, format"),
     ({"family": ["linear-density"]}, r"family \['linear-density'\] is not known"),

@@ -21,7 +21,7 @@ from pyscf_mlguess.structure import Structure
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 FAMILIES = {
-    "linear-density": Family("pyscf_mlguess.models.linear_density", format=4, oldest=3,
+    "linear-density": Family("pyscf_mlguess.models.linear_density", format=5, oldest=3,
                              fields=frozenset({"auxbasis", "settings"})),
     "pair-blocks": Family("pyscf_mlguess.models.pair_blocks", format=1, oldest=1,
                           fields=frozenset({"basis", "block_elements", "settings", "density"})),
@@ -86,6 +86,20 @@ def trained_on(name: str | Path = "default") -> frozenset[str] | None:
             return None
         found |= others
     return found
+
+
+def named_model(card: dict, field: str) -> Model | None:
+    """The model whose name or path a card gives in ``field``, with its SHA-256 beside it; None where it names none.
+
+    Raises ModelError for a model that is not the one meant, and as ``load_model``.
+    """
+    if card[field] is None:
+        return None
+    model = load_model(card[field])
+    if model.card["sha256"] != card[f"{field}_sha256"]:
+        raise ModelError(f"{card['name']} corrects a model {card[field]} with the SHA-256 {card[f'{field}_sha256']}, "
+                         f"the one there has {model.card['sha256']}; put the former back, or train again")
+    return model
 
 
 @lru_cache(maxsize=8)

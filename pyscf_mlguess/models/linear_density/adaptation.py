@@ -1,9 +1,11 @@
 """Labels of one's own -> a model that corrects another one: ``mlguess train --start``.
 
 The correction is fitted to what the start leaves of the labels' densities.  Its ridge draws it to zero, and the model
-to the start; and geometries that the start was trained on are rehearsed: there the correction is to predict nothing, in
-the metric of an average atom.  So the start's own molecules hold it where their surroundings are like those of the
-labels, and nothing does where they are not, such as at elements that the start does not know.
+to the start.  Where every label holds an element that the start does not know, the correction is one of these elements
+and of what is near them, and other molecules keep the start's prediction, bit for bit.  Else geometries that the start
+was trained on are rehearsed: there the correction is to predict nothing, in the metric of an average atom.  So the
+start's own molecules hold it where their surroundings are like those of the labels, and nothing does where they are
+not.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.level import LevelOfTheory
-from pyscf_mlguess.models import FAMILIES, checkpoint, load_model, save_model, trained_on
+from pyscf_mlguess.models import FAMILIES, available, checkpoint, load_model, save_model, trained_on
 from pyscf_mlguess.models.geometries import read_geometries
 from pyscf_mlguess.models.linear_density.features import AceSettings
 from pyscf_mlguess.models.linear_density.fit import AXES, ITERATIONS, Fit
@@ -52,7 +54,8 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
 
     No molecule is kept from training; the ridge and the losses in the card come from leaving out molecules in turn.
     Elements of too few molecules stay as the start has them.  Returns the path of the ``.safetensors``, which holds the
-    start, too.  Raises ValueError for a start of another family, an unknown size and labels too few.
+    start, too, unless that ships with the package.  Raises ValueError for a start of another family, an unknown size
+    and labels too few.
     """
     if size not in SIZES:
         raise ValueError(f"unknown size {size!r}; there are {', '.join(SIZES)}")
@@ -62,15 +65,17 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
     targets = [_what_is_left(target, start) for target in load_targets(cache, chosen, progress)]
     settings, keep = SIZES[size]
     settings = AceSettings(**settings_for_card(settings) | {
-        "elements": tuple(sorted({int(z) for label in chosen for z in label.numbers}))})
+        "elements": tuple(sorted({int(z) for label in chosen for z in label.numbers})),
+        "only_near": _unknown(chosen, start)})
     elements, left_out = learned_elements(targets, settings, "stays as in the start")
     fit, problem = Fit.prepared(targets, settings, keep, elements, np.float64)
     geometries = read_geometries(checkpoint(name), start.card["geometries_sha256"])
-    rehearsed = _rehearsed(fit, geometries)
+    rehearsed = {} if settings.only_near else _rehearsed(fit, geometries)
     ridge, losses = _best_ridge(fit, targets, rehearsed, progress)
     fit.weights["base"] = solve(problem, ridge, ITERATIONS, progress, rehearsed)
     fit.learn_axes(targets, ridge, progress, rehearsed)
     before = start.card
+    shipped = name in available()
     card = {
         "format": FAMILIES["linear-density"].format,
         "name": Path(output).stem,
@@ -95,9 +100,9 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
             "iterations": ITERATIONS,
             "validation_loss": {"start": round(losses["start"], 6), "base": round(losses["base"], 6)},
         },
-        "start": before,
+        "start": name if shipped else before,
         "licence": "Apache-2.0",
-    }
+    } | ({"start_sha256": before["sha256"]} if shipped else {})
     model = fit.model(card, targets, start.responses)
     model.start = start
     # A list that is not complete would be worse than none.
@@ -108,6 +113,7 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
 def _linear_density(name):
     """The linear density model that is meant, and its name or path."""
     model = load_model(name)
+    name = available()[0] if name == "default" else name
     if model.density is not None:
         model, name = model.density, model.card["density"]
     if not isinstance(model, LinearDensity):
@@ -128,6 +134,12 @@ def _chosen(paths, molecules):
     if found < _FOLDS:
         raise ValueError(f"labels with {BASE} of {found} molecules; at least {_FOLDS} are needed: label more")
     return known
+
+
+def _unknown(labels, start):
+    """Elements that the start does not know; none where a label holds none of them."""
+    unknown = [set(label.numbers.tolist()) - set(start.card["elements"]) for label in labels]
+    return tuple(sorted(set().union(*unknown))) if all(unknown) else ()
 
 
 def _what_is_left(target: Target, start: LinearDensity) -> Target:

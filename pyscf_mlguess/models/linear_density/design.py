@@ -8,7 +8,7 @@ from pyscf.data.nist import BOHR
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.models.linear_density.compression import compress, coupling_coefficients, fit_features
-from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, neighbour_density
+from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, nearness, neighbour_density
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
@@ -41,6 +41,7 @@ def make_design(structures: list[Structure], features: dict[int, AceFeatures], s
     {element: {l: Contraction}}.
     """
     density, numbers, charges = densities(structures, settings)
+    near = np.concatenate([nearness(s, settings) for s in structures])
     layouts, offsets = [], [0]
     for s in structures:
         auxmol = _auxiliary_mole(s)
@@ -58,7 +59,7 @@ def make_design(structures: list[Structure], features: dict[int, AceFeatures], s
             blocks = {l: contractions[z][l](a) for l, a in model(own, charges[atoms]).items()}
         for l, block in blocks.items():
             if l in layouts[atoms[0]]:
-                rows = block.transpose(0, 2, 1).astype(np.float32)
+                rows = (block * near[atoms, None, None]).transpose(0, 2, 1).astype(np.float32)
                 matrices[z, l] = np.ascontiguousarray(rows).reshape(-1, block.shape[1])
                 indices[z, l] = np.stack([layouts[a][l].T for a in atoms])
     return Design(matrices, indices, np.array(offsets)), contractions if contractions is not None else fitted

@@ -28,6 +28,7 @@ class AceSettings:
     invariants, factors: how many leading invariants multiply how many leading features of one
     (half of the factors) and two neighbours.
     charge_features: leading neighbour densities that the charge per atom multiplies.
+    only_near: elements at and near whose atoms alone there are features (``nearness``); empty: everywhere.
     """
 
     elements: tuple[int, ...] = (1, 5, 6, 7, 8, 9, 14, 15, 16, 17, 35, 53)
@@ -40,6 +41,7 @@ class AceSettings:
     invariants: int = 10
     factors: int = 40
     charge_features: int = 20
+    only_near: tuple[int, ...] = ()
 
     @property
     def leading_singles(self) -> int:
@@ -153,6 +155,19 @@ def neighbour_density(structure: Structure, settings: AceSettings) -> Irreps:
             rows[slot] = np.add.reduceat(radial[:, :, None] * harmonics[:, None, :], starts, axis=0)
         expansion[l] = rows.reshape(natm, nspecies * settings.radial, 2 * l + 1)
     return expansion
+
+
+def nearness(structure: Structure, settings: AceSettings) -> np.ndarray:
+    """What the features of every atom are multiplied with, (natm,): 1 for atoms of ``settings.only_near`` and for all
+    where that is empty; else from 1 at such an atom to 0 at the cutoff, smoothly."""
+    if not settings.only_near:
+        return np.ones(len(structure))
+    chosen = np.isin(structure.numbers, settings.only_near)
+    found = pairs(structure, settings.cutoff)
+    there = chosen[found.second]
+    far = np.where(chosen, 0.0, 1.0)
+    np.multiply.at(far, found.first[there], 1 - (1 - (found.distances[there] / settings.cutoff) ** 2) ** 3)
+    return 1 - far
 
 
 def radial_functions(distances: np.ndarray, settings: AceSettings) -> np.ndarray:

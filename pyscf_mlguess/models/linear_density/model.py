@@ -7,7 +7,14 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from pyscf_mlguess.level import LevelOfTheory
-from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, Contraction, neighbour_density
+from pyscf_mlguess.models import named_model
+from pyscf_mlguess.models.linear_density.features import (
+    AceFeatures,
+    AceSettings,
+    Contraction,
+    nearness,
+    neighbour_density,
+)
 from pyscf_mlguess.models.novelty import Range
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.models.whole_numbers import to_whole_numbers
@@ -34,7 +41,8 @@ class LinearDensity:
         split-valence basis; "exact_exchange" and "triple_zeta" are the differences of Hartree-Fock's and of a
         triple-zeta basis' density from it, of which a level takes its share.
     responses: what the model knows about densities that are not self-consistent, step by step.
-    start: the model that this one corrects; what both predict is added.
+    start: the model that this one corrects; what both predict is added.  The card holds its card, and the tensors its
+        own, or, where it ships with the package, its name and "start_sha256".
     """
 
     card: dict
@@ -63,14 +71,14 @@ class LinearDensity:
         return AuxiliaryDensity(own.auxbasis, blocks, np.where(np.isfinite(novelty), novelty, 0.0))
 
     def _predict(self, structure, level):
-        density = neighbour_density(structure, self.settings)
+        density, near = neighbour_density(structure, self.settings), nearness(structure, self.settings)
         charge = np.full(len(structure), structure.charge / max(len(structure), 1))
         blocks: list[dict[int, np.ndarray]] = [{} for _ in range(len(structure))]
-        novelty = np.zeros(len(structure))
+        novelty = np.where(near > 0, 0.0, np.inf)  # where nothing is added, nothing is known either
         mixed = [(1.0, "base"), (level.exact_exchange, "exact_exchange"), (level.triple_zeta, "triple_zeta")]
         mixed = [(share, self.weights[axis]) for share, axis in mixed if share and axis in self.weights]
         for element, features in self.features.items():
-            atoms = np.flatnonzero(structure.numbers == element)
+            atoms = np.flatnonzero((structure.numbers == element) & (near > 0))
             if len(atoms) == 0:
                 continue
             own = {l: a[atoms] for l, a in density.items()}
@@ -79,7 +87,7 @@ class LinearDensity:
                 if (element, l) not in self.weights["base"]:
                     continue
                 matrix = sum(share * weights[element, l] for share, weights in mixed if (element, l) in weights)
-                for atom, block in zip(atoms, np.matmul(matrix, values)):
+                for atom, block in zip(atoms, np.matmul(matrix, values) * near[atoms, None, None]):
                     blocks[atom][l] = block
         return AuxiliaryDensity(self.card["auxbasis"], blocks, novelty)
 
@@ -108,7 +116,7 @@ class LinearDensity:
             for (element, l), matrix in weights.items():
                 name = f"{axis}/{element}/{l}"
                 named[f"weights/{name}"], named[f"unit/{name}"] = to_whole_numbers(matrix)
-        if self.start is not None:
+        if self.start is not None and "start_sha256" not in self.card:
             named |= {f"start/{name}": array for name, array in self.start.tensors().items()}
         return named
 
@@ -116,7 +124,10 @@ class LinearDensity:
     def from_tensors(cls, card: dict, tensors: dict[str, np.ndarray]) -> "LinearDensity":
         """The inverse of ``tensors``; raises KeyError when one is missing."""
         before = {name.removeprefix("start/"): array for name, array in tensors.items() if name.startswith("start/")}
-        start = cls.from_tensors(card["start"], before) if card.get("start") else None
+        if "start_sha256" in card:
+            start = named_model(card, "start")
+        else:
+            start = cls.from_tensors(card["start"], before) if card.get("start") else None
         tensors = {name: array.astype(float) for name, array in tensors.items() if not name.startswith("start/")}
         settings = AceSettings(**{key: tuple(v) if isinstance(v, list) else v for key, v in card["settings"].items()})
         # The order of products follows that of the couplings, and a file keeps no order.
@@ -153,8 +164,14 @@ class LinearDensity:
 
     @staticmethod
     def upgrade(card: dict, tensors: dict[str, np.ndarray]) -> tuple[dict, dict[str, np.ndarray]]:
-        """Format 3, whose cards said what was trained on, not what is served, in format 4; the weights are the same."""
-        return card | {"format": 4, "family": "linear-density", "spins": SERVED_SPINS}, tensors
+        """The weights are the same in all formats.
+
+        Format 3 said what was trained on, not what is served; 4 knew neither features near some elements alone nor a
+        start by its name.
+        """
+        if card["format"] == 3:
+            card = card | {"family": "linear-density", "spins": SERVED_SPINS}
+        return card | {"format": card["format"] + 1}, tensors
 
 
 def settings_for_card(settings: AceSettings) -> dict:

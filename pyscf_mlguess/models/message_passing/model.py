@@ -13,7 +13,8 @@ import torch
 from pyscf_mlguess.block_irreps import BlockBasis, BlockIrreps, Irrep
 from pyscf_mlguess.blocks import Sites
 from pyscf_mlguess.level import LevelOfTheory
-from pyscf_mlguess.models.base import Model, ModelError
+from pyscf_mlguess.models import named_model
+from pyscf_mlguess.models.base import Model
 from pyscf_mlguess.models.matrix_model import MatrixModel, density_of
 from pyscf_mlguess.models.message_passing.graph import Graph
 from pyscf_mlguess.models.message_passing.network import LMAX, Channels, Network, NetworkSettings, build
@@ -127,7 +128,7 @@ class MessagePassing(MatrixModel):
         surroundings = {element: Surroundings.from_tensors(
             {name: tensors[f"surroundings/{element}/{name}"] for name in Surroundings.NAMES})
             for element in card["block_elements"]}
-        return cls(card, network, surroundings, _linear_model(card), density_of(card))
+        return cls(card, network, surroundings, named_model(card, "linear"), density_of(card))
 
 
 def channels_of(card: dict) -> Channels:
@@ -139,18 +140,6 @@ def channels_of(card: dict) -> Channels:
                 for element, shells in basis.shells.items()}
     items = [*((element,) for element in elements), *combinations_with_replacement(elements, 2)]
     return {one: {irrep: len(rows) for irrep, rows in basis.channels(*one).items()} for one in items}
-
-
-def _linear_model(card):
-    from pyscf_mlguess.models import load_model
-
-    if card["linear"] is None:
-        return None
-    linear = load_model(card["linear"])
-    if linear.card["sha256"] != card["linear_sha256"]:
-        raise ModelError(f"{card['name']} corrects a model {card['linear']} with the SHA-256 {card['linear_sha256']}, "
-                         f"the one there has {linear.card['sha256']}; put the former back, or train again")
-    return linear
 
 
 def _added(first, second):
