@@ -31,7 +31,8 @@ def files(tmp_path_factory):
     labels that all hold it, and from others, too."""
     folder = tmp_path_factory.mktemp("adaptation")
     found = read_labels(DATA / "small_molecules.h5", orbitals=False)
-    for name, smiles in (("known", KNOWN), ("own", OWN), ("mixed", MIXED), ("few", {"O", "CO"})):
+    for name, smiles in (("known", KNOWN), ("own", OWN), ("mixed", MIXED), ("fluoride", {"F"}),
+                         ("few", {"O", "CO"})):
         write_labels(folder / f"{name}.h5", [label for label in found if label.smiles in smiles])
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(training.SIZES, "tiny", (SETTINGS, (20, 30, 30)))
@@ -86,6 +87,18 @@ def test_labels_that_all_hold_a_new_element_change_nothing_without_it(files):
             assert all(np.array_equal(first[l], second[l]) for l in first.keys() | second.keys())
         assert any(not np.array_equal(first[l], second[l])
                    for first, second in zip(before.blocks, other.blocks) for l in first)
+
+
+def test_an_element_of_too_few_molecules_teaches_nothing_of_its_neighbours(files, tmp_path, monkeypatch):
+    monkeypatch.setitem(training.SIZES, "tiny", (SETTINGS, (20, 30, 30)))
+    start = load_model(files / "start.safetensors")
+    model = load_model(adaptation.adapt([files / "own.h5", files / "fluoride.h5"], tmp_path / "both.safetensors",
+                                        files / "metrics", files / "start.safetensors", 1, "tiny", progress=False))
+    assert model.settings.only_near == (8,) and "F" in model.card["training"]["elements_left_out"]
+    assert model.card["training"]["molecules"] == len(OWN)
+    fluoride = molecule_of(read_labels(files / "fluoride.h5", orbitals=False)[0]).mol("def2-svp")
+    for first, second in zip(*(m.predict(Structure.from_mol(fluoride)).blocks for m in (start, model)), strict=True):
+        assert all(np.array_equal(first[l], second[l]) for l in first.keys() | second.keys())
 
 
 def test_what_is_learned_of_an_element_fades_with_the_distance_from_it(files):
@@ -152,7 +165,8 @@ def test_the_shipped_densities_tell_their_geometries():
         model = load_model(name)
         if model.card["family"] == "linear-density":
             structures = read_geometries(checkpoint(name), model.card["geometries_sha256"])
-            assert len(structures) == model.card["training"]["geometries"]
+            models = [model, model.start] if model.start else [model]
+            assert len(structures) == sum(each.card["training"]["geometries"] for each in models)
 
 
 def test_molecules_without_a_smiles_are_told_by_their_formula(files):

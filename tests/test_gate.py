@@ -10,9 +10,9 @@ from pyscf_mlguess.routes import auxiliary_density
 
 BAD = {
     "radical cation of few atoms": (("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 1, 1), "electrons"),
-    "ionic, half of it unknown": (("Li 0 0 0; F 0 0 1.56", 0), "does not know 1 of the 2 atoms"),
-    "unknown metal, the rest known": (("Zn 0 0 0; C 0 0 1.93; H 1.03 0 2.3; H -.51 .89 2.3; H -.51 -.89 2.3; "
-                                       "C 0 0 -1.93; H 1.03 0 -2.3; H -.51 .89 -2.3; H -.51 -.89 -2.3", 0), "Zn"),
+    "ionic, half of it unknown": (("Xe 0 0 0; F 0 0 1.88", 0, 1), "does not know 1 of the 2 atoms"),
+    "unknown metal, the rest known": (("Pd 0 0 0; C 0 0 1.98; H 1.03 0 2.35; H -.51 .89 2.35; H -.51 -.89 2.35; "
+                                       "C 0 0 -1.98; H 1.03 0 -2.35; H -.51 .89 -2.35; H -.51 -.89 -2.35", 0), "Pd"),
     "small gap": (("C 0 0 0; C 0 0 1.24", 0), "frontier gap"),
     "transition metal": (("Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25",
                           0), "Ti"),
@@ -22,7 +22,11 @@ GOOD = {
     "radical cation, its density corrected": ("N 0 0 0; H 0 1.02 0; H .885 -.51 0; H -.885 -.51 0", 1, 1),
     "methoxyl, whose gap is small": ("O 0 0 1.37; C 0 0 0; H 1.03 0 -.37; H -.515 .892 -.37; H -.515 -.892 -.37", 1),
     "methyl radical": ("C 0 0 0; H 0 1.08 0; H .935 -.54 0; H -.935 -.54 0", 1),
-    "one unknown element": ("Se 0 0 0; H 1.45 0 -.2; C 0 0 2.0; H 1.03 0 2.35; H -.51 .89 2.35; H -.51 -.89 2.35", 0),
+    "one unknown element": ("At 0 0 -2.21; C 0 0 0; H 1.03 0 .35; H -.51 .89 .35; H -.51 -.89 .35", 0),
+    "selenium": ("Se 0 0 0; H 1.45 0 -.2; C 0 0 2.0; H 1.03 0 2.35; H -.51 .89 2.35; H -.51 -.89 2.35", 0),
+    "zinc": ("Zn 0 0 0; C 0 0 1.93; H 1.03 0 2.3; H -.51 .89 2.3; H -.51 -.89 2.3; "
+             "C 0 0 -1.93; H 1.03 0 -2.3; H -.51 .89 -2.3; H -.51 -.89 -2.3", 0),
+    "lithium fluoride": ("Li 0 0 0; F 0 0 1.56", 0),
 }
 
 

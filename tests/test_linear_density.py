@@ -1,20 +1,24 @@
-"""The shipped linear density model: what is asked of every family, and what is its own."""
+"""The shipped linear density models: what is asked of every family, and what is their own."""
 
 import shutil
 
 import numpy as np
 import pytest
 from conftest import FORMAMIDE
-from pyscf import gto
+from pyscf import dft, gto
 from safetensors.numpy import load_file
 
 pytest.register_assert_rewrite("families")
 
 from families import DATA, FamilyTests, predicted, rewritten, saved  # noqa: E402
 
-from pyscf_mlguess.models import CHECKPOINTS, load_model  # noqa: E402
+from pyscf_mlguess.benchmark.sets import load_set  # noqa: E402
+from pyscf_mlguess.density_fitting.fitting import DensityFitting  # noqa: E402
+from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients  # noqa: E402
+from pyscf_mlguess.models import CHECKPOINTS, ModelError, load_model  # noqa: E402
 
 SHIPPED = "linear-ace-3"
+CORRECTED = "linear-ace-4"
 ARCHIVED = [f"{SHIPPED}.format{number}.json" for number in (3, 4)]
 
 
@@ -25,9 +29,9 @@ class TestLinearDensity(FamilyTests):
     tensor_kinds = ("singles", "pairs", "range", "unit", "coupling", "weights")
     optional_tensors = {"response"}
 
-    @pytest.fixture
-    def model(self):
-        return load_model(SHIPPED)
+    @pytest.fixture(params=[SHIPPED, CORRECTED])
+    def model(self, request):
+        return load_model(request.param)
 
 
 @pytest.mark.parametrize("archive", ARCHIVED)
@@ -52,3 +56,40 @@ def test_a_model_without_responses_loads(tmp_path):
     path = saved(load_model(SHIPPED), tmp_path / "bare.safetensors")
     kept = {name: array for name, array in load_file(path).items() if not name.startswith("response/")}
     assert load_model(rewritten(path, tensors=kept)).responses == ()
+
+
+@pytest.mark.parametrize("name", ["qm9_size", "ions", "drug_like"])
+def test_what_was_known_before_is_predicted_as_before(name):
+    """So that what was measured of the former model holds for this one."""
+    for molecule in load_set(name)[0][:4]:
+        first, second = (predicted(load_model(model), molecule.mol("def2-svp")) for model in (SHIPPED, CORRECTED))
+        assert np.array_equal(first.novelty, second.novelty)
+        for before, after in zip(first.blocks, second.blocks, strict=True):
+            assert all(np.array_equal(before[l], after[l]) for l in before.keys() | after.keys())
+
+
+def test_a_shipped_start_is_named_and_must_be_the_one_meant(tmp_path):
+    path, model = tmp_path / "copy.safetensors", load_model(CORRECTED)
+    for suffix in (".safetensors", ".json"):
+        shutil.copy((CHECKPOINTS / CORRECTED).with_suffix(suffix), path.with_suffix(suffix))
+    assert model.start is load_model(SHIPPED) and not any(name.startswith("start/") for name in load_file(path))
+    with pytest.raises(ModelError, match="corrects a model linear-ace-3 with the SHA-256 0000.*; put the former back"):
+        load_model(rewritten(path, model.card | {"start_sha256": "0" * 64}))
+
+
+@pytest.mark.parametrize("compound", ["selenomethionine", "phenylthallium_dichloride", "triethylgallium"])
+def test_elements_are_learned(compound):
+    """The density of compounds that were not trained on is nearer to the SCF's than with free atoms, threefold."""
+    [molecule] = [m for m in load_set("main_group")[0] if m.name.startswith(compound)]
+    mol = molecule.mol("def2-svp")
+    fitting = DensityFitting(mol)
+    mf = dft.RKS(mol, xc="pbe").density_fit()
+    mf.grids.level = 0
+    solution = fitting.fit(mf.run().make_rdm1())
+
+    def error(model):
+        difference = predicted(load_model(model), mol).assemble(fitting.auxmol)
+        wrong = free_atom_coefficients(fitting.auxmol) + difference - solution
+        return np.sqrt(wrong @ fitting.metric.matrix @ wrong)
+
+    assert error(CORRECTED) < error(SHIPPED) / 3

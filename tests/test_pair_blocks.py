@@ -21,7 +21,7 @@ from pyscf_mlguess.models.pair_blocks import model as family  # noqa: E402
 from pyscf_mlguess.predictions import AuxiliaryDensity, DensityBlocks, FockBlocks  # noqa: E402
 from pyscf_mlguess.routes.density_matrix import MOST_ELECTRONS_MISSING, SMALLEST_GAP  # noqa: E402
 from pyscf_mlguess.structure import Structure  # noqa: E402
-from pyscf_mlguess.training.matrix_labels import AXES  # noqa: E402
+from pyscf_mlguess.training.matrix_labels import AXES, DENSITY_MODEL  # noqa: E402
 
 METHANETHIOL = "S 0 0 0; C 0 0 1.82; H 0 1.33 -0.2; H 1.02 -0.5 2.2; H -0.9 -0.5 2.2; H 0 1.05 2.2"
 HYBRID, LONG_RANGE = LevelOfTheory(0.25, 0.25), LevelOfTheory(0.0, 0.5, 0.2)
@@ -109,7 +109,7 @@ class PairBlocksTests(FamilyTests):
         own = set(path.with_suffix(".trained_on.txt").read_text().split())
         assert len(own) == len({label.smiles for label in labels()})
         # So is what the density was trained on.
-        assert trained_on(path) == own | (trained_on("linear-ace-3") if self.target == "exchange" else set())
+        assert trained_on(path) == own | (trained_on(DENSITY_MODEL) if self.target == "exchange" else set())
         assert model.card["training"]["validation_geometries"] == 2
 
 
@@ -174,7 +174,7 @@ class TestExchange(FockMatrixTests):
         assert not np.allclose(assembled(first.density, formamide), assembled(second.density, cation))
 
     def test_a_semilocal_functional_gets_the_density_alone(self, model, formamide):
-        density = load_model("linear-ace-3")
+        density = load_model(DENSITY_MODEL)
         for first, second in zip(predicted(model, formamide, LevelOfTheory(triple_zeta=0.4)).blocks,
                                  predicted(density, formamide, LevelOfTheory(triple_zeta=0.4)).blocks, strict=True):
             assert all(np.array_equal(first[l], second[l]) for l in first.keys() | second.keys())
@@ -184,13 +184,13 @@ class TestExchange(FockMatrixTests):
         assert model.responses == density.responses and len(model.responses) == 2
 
     def test_the_density_is_the_level_s_own(self, model, formamide):
-        density = predicted(load_model("linear-ace-3"), formamide, HYBRID)
+        density = predicted(load_model(DENSITY_MODEL), formamide, HYBRID)
         prediction = predicted(model, formamide, HYBRID)
         assert assembled(prediction.density, formamide) == pytest.approx(assembled(density, formamide), abs=0)
         assert (prediction.novelty >= density.novelty).all()
         # Of an element without blocks, the density alone has something to say.
         thiol = molecule(METHANETHIOL)
-        alone, whole = (predicted(each, thiol, HYBRID).novelty for each in (load_model("linear-ace-3"), model))
+        alone, whole = (predicted(each, thiol, HYBRID).novelty for each in (load_model(DENSITY_MODEL), model))
         assert whole[0] == alone[0] > 0 and model.card["elements"] != model.card["block_elements"]
 
     def test_global_hybrids_have_a_share_that_does_not_see_the_range(self, model, formamide):

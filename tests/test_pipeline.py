@@ -26,7 +26,7 @@ AMMONIA = "N 0 0 0.1; H 0 0.94 -0.27; H 0.81 -0.47 -0.27; H -0.81 -0.47 -0.27"
 METHYL = "C 0 0 0; H 0 1.08 0; H .935 -.54 0.1; H -.935 -.54 0"
 TWISTED_ETHYLENE = "C 0 0 0; C 0 0 1.45; H 0.92 0 -0.55; H -0.92 0 -0.55; H 0 0.92 2; H 0 -0.92 2"
 IODOMETHANE = "I 0 0 0; C 0 0 2.15; H 1.03 0 2.5; H -0.51 0.89 2.5; H -0.51 -0.89 2.5"
-METHANESELENOL = "Se 0 0 0; H 1.45 0 -0.2; C 0 0 2.0; H 1.03 0 2.35; H -0.51 0.89 2.35; H -0.51 -0.89 2.35"
+METHANE_AND_KRYPTON = "Kr 0 0 -4.0; H 0 0 -1.09; C 0 0 0; H 1.03 0 0.35; H -0.51 0.89 0.35; H -0.51 -0.89 0.35"
 
 
 def molecule(atom=AMMONIA, basis="def2-svp", **kwargs):
@@ -71,7 +71,7 @@ CASES = {
     "ghost atoms": lambda: scf.RHF(molecule(AMMONIA + "; Ghost-He 0 0 2.5")),
     "ECP": lambda: scf.RHF(molecule(IODOMETHANE, ecp="def2-svp")),
     "iodine with its core": lambda: scf.RHF(molecule(IODOMETHANE, basis="sto-3g")),
-    "unknown element": lambda: scf.RHF(molecule(METHANESELENOL)),
+    "unknown element": lambda: scf.RHF(molecule(METHANE_AND_KRYPTON)),
     "anion": lambda: scf.RHF(molecule("O 0 0 0; H 0 0 0.97", charge=-1)),
     "carboxylate": lambda: scf.RHF(molecule("C 0 0 0.31; O 1.13 0 -0.21; O -1.13 0 -0.21; H 0 0 1.44", charge=-1)),
 }
@@ -167,12 +167,12 @@ def test_tags_match_the_matrix():
 
 def test_log_says_which_model_and_what_was_replaced(tmp_path):
     log = tmp_path / "log"
-    mol = gto.M(atom=METHANESELENOL, basis="def2-svp", verbose=4, output=str(log))
+    mol = gto.M(atom=METHANE_AND_KRYPTON, basis="def2-svp", verbose=4, output=str(log))
     mf = dft.RKS(mol, xc="wb97x-v")
     pipeline.initial_density_matrix(mf)
     mol.stdout.flush()
     text = log.read_text()
-    for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for Se", "non-local correlation left out",
+    for expected in (pyscf_mlguess.load_model().card["name"], "free atoms for Kr", "non-local correlation left out",
                      "density of a functional with 100% exact exchange", "exact exchange as predicted for C, H"):
         assert expected in text
     pipeline.initial_density_matrix(mf, "linear-ace-3")

@@ -70,9 +70,9 @@ def test_ghosts_do_not_spoil_a_good_guess():
     (lambda: mean_field("N 0 0 0; H 0 0.9 0.3; H 0.8 -0.5 0.3; H -0.8 -0.5 0.3", charge=2),
      "the total charge is 2; the model {} serves -1, 0, 1"),
     (lambda: mean_field("C 0 0 0; C 0 0 1.4; H 0 0.9 -0.5; H 0 0.9 1.9", spin=4),
-     "the number of unpaired electrons is 4; the model linear-ace-3 serves 0, 1, 2"),
+     "the number of unpaired electrons is 4; the model linear-ace-4 serves 0, 1, 2"),
     (lambda: mean_field(WATER, charge=-1, spin=-3),
-     "the number of unpaired electrons is 3; the model linear-ace-3 serves 0, 1, 2"),
+     "the number of unpaired electrons is 3; the model linear-ace-4 serves 0, 1, 2"),
 ], ids=["dianion", "dication", "quintet", "quartet, spin down"])
 def test_the_card_is_asked_for_charge_and_spin(make, message):
     mf = make()

@@ -12,7 +12,7 @@ from pyscf_mlguess import pipeline, two_level
 
 KEYS = ["ml", "minao+refine"]
 METHYL = {"atom": "C 0 0 0; H 0 1.08 0; H .935 -.54 0.1; H -.935 -.54 0", "spin": 1}
-METHANESELENOL = "Se 0 0 0; H 1.45 0 -0.2; C 0 0 2.0; H 1.03 0 2.35; H -0.51 0.89 2.35; H -0.51 -0.89 2.35"
+METHANE_AND_KRYPTON = "Kr 0 0 -4.0; H 0 0 -1.09; C 0 0 0; H 1.03 0 0.35; H -0.51 0.89 0.35; H -0.51 -0.89 0.35"
 
 
 def molecule(atom=WATER, basis="def2-svp", **kwargs):
@@ -145,7 +145,7 @@ def log_of(mf, make):
     (lambda: kohn_sham(molecule(basis="6-311g**")),
      ["density 32% of the way from a split-valence to a triple-zeta basis"]),
     (lambda: kohn_sham(molecule(), "r2scan"), ["r2scan replaced by PBE"]),
-    (lambda: kohn_sham(molecule(METHANESELENOL)), ["free atoms for Se"]),
+    (lambda: kohn_sham(molecule(METHANE_AND_KRYPTON)), ["free atoms for Kr"]),
 ], ids=["hybrid", "Hartree-Fock", "triple zeta", "in between", "meta-GGA", "unknown element"])
 def test_one_line_of_the_log_says_what_was_done(make, expected):
     lines = log_of(make(), pipeline.initial_density_matrix).splitlines()
@@ -167,7 +167,7 @@ def test_a_refinement_has_a_line_of_its_own():
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_quiet_object_stays_quiet(key, capfd):
-    mf = kohn_sham(molecule(METHANESELENOL), "b3lyp")
+    mf = kohn_sham(molecule(METHANE_AND_KRYPTON), "b3lyp")
     mf.verbose = 3
     guess(mf, key)
     assert capfd.readouterr() == ("", "")

@@ -70,7 +70,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, required=True, help="folder of training lists: .smi, .xyz, .xyz.gz")
     parser.add_argument("--reference", type=Path, required=True, help="folder of reference calculations: .h5")
     arguments = parser.parse_args()
-    training = TrainingMolecules(arguments.train, [*arguments.reference.rglob("*.h5"), *DATA.glob("*.h5")])
+    training = TrainingMolecules(arguments.train, [*arguments.reference.rglob("*.h5"), *DATA.rglob("*.h5")])
     candidates = _Candidates(training)
     doublets, triplets = [], []
     for molecule in candidates.read("radicals"):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,12 +63,15 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
     start, name = _linear_density(start)
     chosen = _chosen(labels, molecules)
     prepare_metrics(chosen, cache, jobs, progress)
-    targets = [_what_is_left(target, start) for target in load_targets(cache, chosen, progress)]
     settings, keep = SIZES[size]
     settings = AceSettings(**settings_for_card(settings) | {
-        "elements": tuple(sorted({int(z) for label in chosen for z in label.numbers})),
-        "only_near": _unknown(chosen, start)})
+        "elements": tuple(sorted({int(z) for label in chosen for z in label.numbers}))})
+    targets = [_what_is_left(target, start) for target in load_targets(cache, chosen, progress)]
     elements, left_out = learned_elements(targets, settings, "stays as in the start")
+    new = tuple(sorted(set(elements) - set(start.card["elements"])))
+    if new and _all_hold_unknown_elements(chosen, start):
+        settings = replace(settings, only_near=new)
+        targets = [target for target in targets if np.isin(target.label.numbers, new).any()]
     fit, problem = Fit.prepared(targets, settings, keep, elements, np.float64)
     geometries = read_geometries(checkpoint(name), start.card["geometries_sha256"])
     rehearsed = {} if settings.only_near else _rehearsed(fit, geometries)
@@ -86,13 +90,13 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
         "elements_learned": sorted(elements),
         "levels": before["levels"] | {axis: AXES[axis] for axis in fit.weights if axis != "base"},
         "basis": before["basis"],
-        "charges": sorted({*before["charges"], *(label.charge for label in chosen)}),
+        "charges": sorted({*before["charges"], *(target.label.charge for target in targets)}),
         "spins": before["spins"],
         "settings": settings_for_card(settings),
         "training": {
             "labels": [Path(source).name for source in labels],
-            "geometries": len(chosen),
-            "molecules": len(set(map(identity, chosen))),
+            "geometries": len(targets),
+            "molecules": len({identity(target.label) for target in targets}),
             "elements_left_out": left_out,
             "size": size,
             "weights": fit.size,
@@ -106,7 +110,8 @@ def adapt(labels: Iterable[str | Path], output: str | Path, cache: str | Path, s
     model = fit.model(card, targets, start.responses)
     model.start = start
     # A list that is not complete would be worse than none.
-    keys = trained_on(name) and trained_on(name) | {molecule_key(label.smiles) for label in chosen if label.smiles}
+    keys = trained_on(name) and trained_on(name) | {
+        molecule_key(target.label.smiles) for target in targets if target.label.smiles}
     return save_model(model, output, keys or (), geometries + structures_of(targets))
 
 
@@ -136,10 +141,8 @@ def _chosen(paths, molecules):
     return known
 
 
-def _unknown(labels, start):
-    """Elements that the start does not know; none where a label holds none of them."""
-    unknown = [set(label.numbers.tolist()) - set(start.card["elements"]) for label in labels]
-    return tuple(sorted(set().union(*unknown))) if all(unknown) else ()
+def _all_hold_unknown_elements(labels, start):
+    return not any(np.isin(label.numbers, start.card["elements"]).all() for label in labels)
 
 
 def _what_is_left(target: Target, start: LinearDensity) -> Target:

@@ -27,7 +27,7 @@ class Fit:
     """Features fitted to a training set, its design, and weights on the features that the solver sees.
 
     contractions: from all features to those, {element: {l: Contraction}}.  weights: {axis: {(element, l): array}}.
-    precision: of what is solved; double, in twice the memory, where atoms are rehearsed.
+    precision: of what is solved; double, in twice the memory, for corrections.
     """
 
     settings: AceSettings
