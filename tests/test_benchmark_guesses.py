@@ -9,7 +9,7 @@ from pyscf_mlguess.benchmark.guesses import CLASSICAL, Start, check_guess, initi
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.report import markdown
 from pyscf_mlguess.benchmark.summary import summarise
-from pyscf_mlguess.models import available
+from pyscf_mlguess.models import available, load_model
 from pyscf_mlguess.molecules.molecule import Molecule
 
 PBE = Protocol(basis="def2-svp", grid_level=0)
@@ -105,7 +105,7 @@ def test_a_refused_guess_runs_from_minao_and_says_so(guess):
 def test_stages_of_a_learned_guess_are_timed():
     row, _ = run(WATER, "ml", PBE)
     wall = row["wall"]
-    assert row["refused"] is None and len(row["weights"]) == 8
+    assert row["refused"] is None and row["weights"] == guesses.weights_of("ml")
     assert wall["model"] > 0 and wall["route"] > 0 and wall["model"] + wall["route"] <= wall["guess"]
 
 
@@ -124,6 +124,12 @@ def test_a_variant_is_that_of_the_model_it_names(variant, tmp_path):
     assert np.allclose(named, own, rtol=0, atol=1e-10) == (variant == "ml-unchecked")
     assert np.abs(named - default).max() > 1e-4
     assert guesses.weights_of(f"{variant}:{other}") == guesses.weights_of(f"ml:{other}") != guesses.weights_of(variant)
+
+
+def test_the_weights_of_a_guess_are_also_those_of_its_density():
+    model = load_model("exchange-1")
+    assert guesses.weights_of("ml:exchange-1") == f"{model.card['sha256'][:8]}+{model.density.card['sha256'][:8]}"
+    assert guesses.weights_of("ml:linear-ace-3") == load_model("linear-ace-3").card["sha256"][:8]
 
 
 def test_only_the_unchecked_guess_goes_on_where_quality_is_refused():

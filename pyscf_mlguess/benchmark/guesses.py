@@ -82,9 +82,12 @@ def needs_converged(guess: str) -> bool:
 
 
 def weights_of(guess: str) -> str:
-    """First digits of the SHA-256 of a learned guess's weights; "" for all others."""
-    model = model_of(guess)
-    return load_model(model).card["sha256"][:8] if model else ""
+    """First digits of the SHA-256 of a learned guess's weights, and of those that it takes the density from; "" for all
+    others."""
+    if not (name := model_of(guess)):
+        return ""
+    model = load_model(name)
+    return "+".join(each.card["sha256"][:8] for each in (model, model.density) if each is not None)
 
 
 def code_of(guess: str) -> str:
