@@ -71,11 +71,13 @@ def test_another_geometry_or_protocol_is_another_run(tmp_path):
 
 def test_retrained_weights_are_run_again(tmp_path, monkeypatch):
     output = tmp_path / "bench.jsonl"
-    for digest in ("a" * 64, "b" * 64, "b" * 64):
-        model = types.SimpleNamespace(card={"sha256": digest})
-        monkeypatch.setattr(guesses, "load_model", lambda name, model=model: model)
+    for digest, density in (("a", None), ("b", None), ("b", None), ("b", "c"), ("b", "d"), ("b", "d")):
+        models = [one and types.SimpleNamespace(card={"sha256": one * 64}, density=None) for one in (digest, density)]
+        models[0].density = models[1]
+        monkeypatch.setattr(guesses, "load_model", lambda name, model=models[0]: model)
         run_all([H2], ["minao", "ml"], output)
-    assert [s.guess for s in summarise(read_rows(output))] == ["minao", "ml [aaaaaaaa]", "ml [bbbbbbbb]"]
+    assert [s.guess for s in summarise(read_rows(output))] == [
+        "minao", "ml [aaaaaaaa]", "ml [bbbbbbbb]", "ml [bbbbbbbb+cccccccc]", "ml [bbbbbbbb+dddddddd]"]
 
 
 def test_changed_code_is_run_again_and_the_newest_run_counts(tmp_path, monkeypatch):
