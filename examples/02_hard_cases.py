@@ -45,10 +45,10 @@ ghf.init_guess = "ml"
 ghf.kernel()
 print(f"water, GHF       {ghf.cycles:3d} cycles   E = {ghf.e_tot:.9f} Eh")
 
-# A transition metal that the model does not know is refused: refined minao takes over and says so.
-hydride = scf.RHF(gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", verbose=0))
-hydride.init_guess = "ml"
+# More unpaired electrons than the model has learned of are refused: refined minao takes over and says so.
+chloride = scf.UHF(gto.M(atom="Mn 0 0 0; Cl 0 0 2.2; Cl 0 0 -2.2", basis="def2-svp", spin=5, verbose=0))
+chloride.init_guess = "ml"
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always", pyscf_mlguess.GuessRefused)
-    hydride.kernel()
-print("CuH:", next(str(w.message) for w in caught if w.category is pyscf_mlguess.GuessRefused))
+    chloride.kernel()
+print("MnCl2:", next(str(w.message) for w in caught if w.category is pyscf_mlguess.GuessRefused))

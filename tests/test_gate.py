@@ -11,11 +11,12 @@ from pyscf_mlguess.routes import auxiliary_density
 BAD = {
     "radical cation of few atoms": (("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 1, 1), "electrons"),
     "ionic, half of it unknown": (("Xe 0 0 0; F 0 0 1.88", 0, 1), "does not know 1 of the 2 atoms"),
-    "unknown metal, the rest known": (("Pd 0 0 0; C 0 0 1.98; H 1.03 0 2.35; H -.51 .89 2.35; H -.51 -.89 2.35; "
-                                       "C 0 0 -1.98; H 1.03 0 -2.35; H -.51 .89 -2.35; H -.51 -.89 -2.35", 0), "Pd"),
     "small gap": (("C 0 0 0; C 0 0 1.24", 0), "frontier gap"),
-    "transition metal": (("Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25",
-                          0), "Ti"),
+}
+METALS = {
+    "Pd": "Pd 0 0 0; C 0 0 1.98; H 1.03 0 2.35; H -.51 .89 2.35; H -.51 -.89 2.35; "
+          "C 0 0 -1.98; H 1.03 0 -2.35; H -.51 .89 -2.35; H -.51 -.89 -2.35",
+    "Ti": "Ti 0 0 0; Cl 1.25 1.25 1.25; Cl -1.25 -1.25 1.25; Cl -1.25 1.25 -1.25; Cl 1.25 -1.25 -1.25",
 }
 GOOD = {
     "water": ("O 0 0 0; H 0 .757 .587; H 0 -.757 .587", 0),
@@ -27,6 +28,7 @@ GOOD = {
     "zinc": ("Zn 0 0 0; C 0 0 1.93; H 1.03 0 2.3; H -.51 .89 2.3; H -.51 -.89 2.3; "
              "C 0 0 -1.93; H 1.03 0 -2.3; H -.51 .89 -2.3; H -.51 -.89 -2.3", 0),
     "lithium fluoride": ("Li 0 0 0; F 0 0 1.56", 0),
+    "titanium": (METALS["Ti"], 0),
 }
 
 
@@ -40,6 +42,12 @@ def test_bad_guesses_are_refused_for_what_they_are(case):
     molecule, reason = BAD[case]
     with pytest.raises(Refusal, match=reason):
         pipeline.initial_density_matrix(mean_field(*molecule))
+
+
+@pytest.mark.parametrize("metal", METALS)
+def test_the_free_atom_of_a_transition_metal_is_no_start(metal):
+    with pytest.raises(Refusal, match=f"linear-ace-4 does not know {metal}"):
+        pipeline.initial_density_matrix(mean_field(METALS[metal], 0), "linear-ace-4")
 
 
 @pytest.mark.parametrize("case", GOOD)

@@ -18,7 +18,9 @@ from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients  # n
 from pyscf_mlguess.models import CHECKPOINTS, ModelError, load_model  # noqa: E402
 
 SHIPPED = "linear-ace-3"
-CORRECTED = "linear-ace-4"
+# Each corrects the one before.
+CORRECTED = ["linear-ace-4", "linear-ace-5"]
+BEFORE = dict(zip(CORRECTED, [SHIPPED, *CORRECTED]))
 ARCHIVED = [f"{SHIPPED}.format{number}.json" for number in (3, 4)]
 
 
@@ -29,7 +31,7 @@ class TestLinearDensity(FamilyTests):
     tensor_kinds = ("singles", "pairs", "range", "unit", "coupling", "weights")
     optional_tensors = {"response"}
 
-    @pytest.fixture(params=[SHIPPED, CORRECTED])
+    @pytest.fixture(params=[SHIPPED, *CORRECTED])
     def model(self, request):
         return load_model(request.param)
 
@@ -58,29 +60,37 @@ def test_a_model_without_responses_loads(tmp_path):
     assert load_model(rewritten(path, tensors=kept)).responses == ()
 
 
-@pytest.mark.parametrize("name", ["qm9_size", "ions", "drug_like"])
-def test_what_was_known_before_is_predicted_as_before(name):
+@pytest.mark.parametrize("name, corrected", [("qm9_size", "linear-ace-4"), ("ions", "linear-ace-4"),
+                                             ("drug_like", "linear-ace-4"), ("radicals", "linear-ace-5"),
+                                             ("main_group", "linear-ace-5")])
+def test_what_was_known_before_is_predicted_as_before(name, corrected):
     """So that what was measured of the former model holds for this one."""
     for molecule in load_set(name)[0][:4]:
-        first, second = (predicted(load_model(model), molecule.mol("def2-svp")) for model in (SHIPPED, CORRECTED))
+        first, second = (predicted(load_model(model), molecule.mol("def2-svp"))
+                         for model in (BEFORE[corrected], corrected))
         assert np.array_equal(first.novelty, second.novelty)
         for before, after in zip(first.blocks, second.blocks, strict=True):
             assert all(np.array_equal(before[l], after[l]) for l in before.keys() | after.keys())
 
 
-def test_a_shipped_start_is_named_and_must_be_the_one_meant(tmp_path):
-    path, model = tmp_path / "copy.safetensors", load_model(CORRECTED)
+@pytest.mark.parametrize("name", CORRECTED)
+def test_a_shipped_start_is_named_and_must_be_the_one_meant(name, tmp_path):
+    path, model = tmp_path / "copy.safetensors", load_model(name)
     for suffix in (".safetensors", ".json"):
-        shutil.copy((CHECKPOINTS / CORRECTED).with_suffix(suffix), path.with_suffix(suffix))
-    assert model.start is load_model(SHIPPED) and not any(name.startswith("start/") for name in load_file(path))
-    with pytest.raises(ModelError, match="corrects a model linear-ace-3 with the SHA-256 0000.*; put the former back"):
+        shutil.copy((CHECKPOINTS / name).with_suffix(suffix), path.with_suffix(suffix))
+    assert model.start is load_model(BEFORE[name]) and not any(key.startswith("start/") for key in load_file(path))
+    message = f"corrects a model {BEFORE[name]} with the SHA-256 0000.*; put the former back"
+    with pytest.raises(ModelError, match=message):
         load_model(rewritten(path, model.card | {"start_sha256": "0" * 64}))
 
 
-@pytest.mark.parametrize("compound", ["selenomethionine", "phenylthallium_dichloride", "triethylgallium"])
-def test_elements_are_learned(compound):
+@pytest.mark.parametrize("name, benchmark_set, compound", [
+    ("linear-ace-4", "main_group", "selenomethionine"), ("linear-ace-4", "main_group", "phenylthallium_dichloride"),
+    ("linear-ace-4", "main_group", "triethylgallium"), ("linear-ace-5", "elements", "nickel_tetracarbonyl"),
+    ("linear-ace-5", "elements", "iron_pentacarbonyl"), ("linear-ace-5", "elements", "ferrocene")])
+def test_elements_are_learned(name, benchmark_set, compound):
     """The density of compounds that were not trained on is nearer to the SCF's than with free atoms, threefold."""
-    [molecule] = [m for m in load_set("main_group")[0] if m.name.startswith(compound)]
+    [molecule] = [m for m in load_set(benchmark_set)[0] if m.name.startswith(compound)]
     mol = molecule.mol("def2-svp")
     fitting = DensityFitting(mol)
     mf = dft.RKS(mol, xc="pbe").density_fit()
@@ -92,4 +102,4 @@ def test_elements_are_learned(compound):
         wrong = free_atom_coefficients(fitting.auxmol) + difference - solution
         return np.sqrt(wrong @ fitting.metric.matrix @ wrong)
 
-    assert error(CORRECTED) < error(SHIPPED) / 3
+    assert error(name) < error(BEFORE[name]) / 3

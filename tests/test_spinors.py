@@ -113,10 +113,10 @@ def test_settings_go_along():
     (lambda: scf.GHF(molecule()).set(get_hcore=lambda *_: np.eye(26)), "ml", "get_hcore of its own"),
     (lambda: scf.DHF(molecule(cart=True, basis="def2-svp")), "ml", "spinors of cartesian functions"),
     (lambda: scf.GHF(molecule()), "chkfile+refine", "checkpoint file"),
-    (lambda: scf.GHF(molecule("Fe 0 0 0; C 0 0 1.7")), "ml", "transition metal is no start"),
+    (lambda: scf.GHF(molecule(charge=2)), "ml", "the total charge is 2"),
     (lambda: pbc_scf.GHF(pbc_gto.M(atom="H 0 0 0; H 0 0 0.8", a=np.eye(3) * 4, basis="gth-szv", pseudo="gth-pade",
                                    verbose=0)), "ml", "periodic cells"),
-], ids=["own hcore", "cartesian", "chkfile", "iron", "periodic"])
+], ids=["own hcore", "cartesian", "chkfile", "dication", "periodic"])
 def test_what_is_not_served_is_said(make, key, reason):
     with pytest.raises(ValueError, match=reason):
         checked_guess(make(), key)

@@ -32,7 +32,7 @@ AXES = {
 # What is read of every label besides: the metric's.
 METRIC = ("orbitals", "energies")
 # The model whose density goes with the target "exchange".
-DENSITY_MODEL = "linear-ace-4"
+DENSITY_MODEL = "linear-ace-5"
 # Elements of fewer atoms than this in training are not learned, nor are pairs that are fewer.
 FEWEST = 30
 
