@@ -124,9 +124,9 @@ def test_keys(water):
 
 
 def test_a_refused_prediction_is_minao_refined():
-    mol = gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", verbose=0)
+    mol = gto.M(atom="Cu 0 0 0; H 0 0 1.46", basis="def2-svp", charge=2, verbose=0)
     mf = scf.RHF(mol)
-    with pytest.warns(GuessRefused, match="falling back to refined minao") as caught:
+    with pytest.warns(GuessRefused, match="falling back to refined minao: the total charge is 2") as caught:
         dm = mf.get_init_guess(key="ml")
     assert len(caught) == 1
     assert np.abs(dm - mf.get_init_guess(key="minao+refine")).max() < 1e-8
