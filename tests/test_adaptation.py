@@ -15,6 +15,7 @@ from pyscf_mlguess.molecules.label import identity, molecule_of
 from pyscf_mlguess.molecules.label_files import read_labels, write_labels
 from pyscf_mlguess.molecules.training_data import DATA
 from pyscf_mlguess.structure import Structure
+from pyscf_mlguess.training.metric import PackedMetric
 from pyscf_mlguess.training.solver import Design, Problem, solve
 from pyscf_mlguess.training.targets import BASE
 
@@ -183,7 +184,7 @@ def test_rehearsed_atoms_hold_the_weights_at_zero():
     features = np.repeat(np.eye(2), 50, axis=0).astype(np.float32)
     places = np.arange(100).reshape(100, 1, 1)
     design = Design({(1, 0): features}, {(1, 0): places}, np.arange(101))
-    problem = Problem(design, np.ones(100, np.float32), [np.eye(1, dtype=np.float32)] * 100)
+    problem = Problem(design, np.ones(100, np.float32), [PackedMetric.of(np.eye(1, dtype=np.float32))] * 100)
     held = {(1, 0): np.diag([5e3, 0.0])}
     free_weights, found = (solve(problem, 1e-6, 50, False, rehearsed)[1, 0] for rehearsed in (None, held))
     assert free_weights == pytest.approx(np.ones((1, 2)), abs=1e-3)

@@ -10,7 +10,7 @@ from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.labels.calculation import calculate, displaced
 from pyscf_mlguess.level import LevelOfTheory
 from pyscf_mlguess.models import load_model
-from pyscf_mlguess.models.linear_density import training
+from pyscf_mlguess.models.linear_density import design, training
 from pyscf_mlguess.models.linear_density.features import AceSettings
 from pyscf_mlguess.models.response import Response
 from pyscf_mlguess.molecules.label import Level, molecule_of
@@ -23,6 +23,8 @@ from pyscf_mlguess.routes.auxiliary_density import DensityRoute, density_matrix
 from pyscf_mlguess.routes.auxiliary_fock import AuxiliaryFock
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training import responses
+from pyscf_mlguess.training.dataset import _SMALL_WEIGHT, COULOMB_SHARE, load_targets
+from pyscf_mlguess.training.metric import PackedMetric
 from pyscf_mlguess.training.solver import Design, Problem, solve
 from pyscf_mlguess.training.targets import (
     BASE,
@@ -90,7 +92,7 @@ def test_metric_predicts_the_error_of_the_first_fock_matrix(labels, tmp_path):
     gaps = np.maximum(energies[None, nocc:] - energies[:nocc, None], GAP_FLOOR)
     error = 0.05 * (route.fitting.fit(scf.hf.init_guess_by_minao(mf.mol)) - fitted)
     change = orbitals[:, :nocc].T @ (fock(fitted + error) - fock(fitted - error)) @ orbitals[:, nocc:] / 2
-    assert np.sum(change**2 / gaps) == pytest.approx(error @ target.metric @ error, rel=0.1)
+    assert np.sum(change**2 / gaps) == pytest.approx(target.metric.loss(error), rel=0.1)
 
 
 def test_metrics_resume_and_leave_nothing_half_written(labels, tmp_path):
@@ -105,7 +107,7 @@ def test_metrics_resume_and_leave_nothing_half_written(labels, tmp_path):
     prepare_metrics(labels, tmp_path, jobs=1, progress=False)
     assert kept.stat().st_mtime_ns == before
     target = read_target(tmp_path, labels[1])
-    assert target.metric == pytest.approx(target.metric.T, abs=0) and target.label.smiles == "O"
+    assert target.label.smiles == "O"
     auxmol = auxiliary_mole(molecule_of(labels[1]).mol("def2-svp"))
     assert target.difference["hf/def2-svp"] + free_atom_coefficients(auxmol) == pytest.approx(
         labels[1].coefficients["hf/def2-svp"], abs=1e-6)
@@ -113,6 +115,52 @@ def test_metrics_resume_and_leave_nothing_half_written(labels, tmp_path):
         lost.write_bytes(content)
         with pytest.raises(ValueError, match=f"{lost.name}: a damaged metric .*; delete it"):
             read_target(tmp_path, labels[1])
+
+
+@pytest.mark.parametrize("precision", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 2, 7])
+def test_packed_metric_acts_as_the_whole_matrix(size, precision):
+    rng = np.random.default_rng(size)
+    matrix = rng.normal(size=(size, size)).astype(np.float32)
+    matrix, vector = matrix + matrix.T, rng.normal(size=size).astype(precision)
+    metric, index = PackedMetric.of(matrix), rng.permutation(size)[: size // 2 + 1]
+    product = metric @ vector
+    assert product.dtype == precision and product == pytest.approx(matrix @ vector, abs=1e-5)
+    assert metric.block(index).tolist() == matrix[np.ix_(index, index)].tolist()
+    assert metric.scaled(0.3) @ vector.astype(float) == pytest.approx(0.3 * matrix.astype(float) @ vector, abs=1e-12)
+    assert metric.loss(vector.astype(float)) == pytest.approx(vector @ matrix.astype(float) @ vector, abs=1e-12)
+
+
+def test_metrics_of_a_training_set_stay_on_disk(labels, tmp_path):
+    labels = labels[:3]
+    prepare_metrics(labels, tmp_path, jobs=1, progress=False)
+    targets = load_targets(tmp_path, labels, progress=False)
+    assert len(list(tmp_path.iterdir())) == 3  # the file that is mapped has no name
+    for label, target in zip(labels, targets, strict=True):
+        assert isinstance(target.metric.triangle, np.memmap)
+        # Of free atoms 1 by the metric, and the Coulomb share.
+        assert target.metric.loss(target.difference[str(BASE)]) == pytest.approx(
+            _SMALL_WEIGHT * (1 + COULOMB_SHARE), rel=1e-4)  # single precision
+        assert target.label is label
+
+
+def test_principal_components_of_some_of_many_atoms(monkeypatch):
+    rng = np.random.default_rng(7)
+    structures = [Structure(rng.choice([1, 6, 7], 6), rng.normal(scale=3.0, size=(6, 3)), 0, np.arange(6))
+                  for _ in range(130)]
+    monkeypatch.setattr(design, "_SAMPLE", 100)
+    sample = design._sample(structures, SETTINGS)
+    assert {z: len(charges) for z, (_, charges) in sample.items()} == {1: 100, 6: 100, 7: 100}
+    # The design is made of all of them, some structures after the other, and does not depend on how many.
+    features = design.fit_all_features(structures, SETTINGS)
+    contractions = design.fit_contractions(structures, features, SETTINGS, (5, 6, 6))
+    whole = design.make_design(structures, features, SETTINGS, contractions)
+    monkeypatch.setattr(design, "_CHUNK", 7)
+    parts = design.make_design(structures, features, SETTINGS, contractions)
+    assert whole.offsets.tolist() == parts.offsets.tolist() and sum(map(len, whole.features.values())) > 130 * 6
+    for key, rows in whole.features.items():
+        assert parts.features[key] == pytest.approx(rows, abs=1e-6)
+        assert parts.indices[key].tolist() == whole.indices[key].tolist()
 
 
 def test_solver_finds_the_weights_that_made_the_data():
@@ -126,7 +174,7 @@ def test_solver_finds_the_weights_that_made_the_data():
     metrics = []
     for _ in range(nmol):
         root = rng.normal(size=(offsets[1], offsets[1]))
-        metrics.append((root @ root.T / offsets[1] + 0.1 * np.eye(offsets[1])).astype(np.float32))
+        metrics.append(PackedMetric.of((root @ root.T / offsets[1] + 0.1 * np.eye(offsets[1])).astype(np.float32)))
     problem = Problem(design, design.predict(true), metrics)
     found = solve(problem, 1e-6, 60, progress=False)
     assert found[6, 1] == pytest.approx(true[6, 1], abs=1e-3)
@@ -135,7 +183,7 @@ def test_solver_finds_the_weights_that_made_the_data():
 
 def test_solver_with_nothing_to_learn():
     """No atom of an element that has features, and targets of zero: no division by zero."""
-    metrics = [np.eye(6, dtype=np.float32)]
+    metrics = [PackedMetric.of(np.eye(6, dtype=np.float32))]
     assert solve(Problem(Design({}, {}, np.array([0, 6])), np.ones(6, np.float32), metrics), 1e-3, 5, False) == {}
     assert Design({}, {}, np.array([0, 6])).predict({}).tolist() == [0.0] * 6
     design = Design({(1, 0): np.ones((2, 2), np.float32)}, {(1, 0): np.arange(6).reshape(2, 1, 3)}, np.array([0, 6]))
@@ -166,7 +214,8 @@ def test_training_on_few_molecules(few, tmp_path):
     assert card["training"]["responses"]["losses"]["step 2"] < 0.01
 
 
-def test_elements_of_too_few_molecules_are_told(few, tmp_path, caplog):
+def test_elements_of_too_few_molecules_are_told(few, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(design, "_CHUNK", 1)  # most of them without one of the elements
     path = training.train([few[0]], tmp_path / "few.safetensors", few[1], jobs=1, size="small", progress=False)
     model, reason = load_model(path), "1 training molecules, 3 needed"
     assert model.card["training"]["elements_left_out"] == {"Br": reason} and 35 not in model.card["elements"]
@@ -211,7 +260,7 @@ def test_training_makes_a_model_that_loads_and_knows_its_levels(labels, tmp_path
     ends = LevelOfTheory(), LevelOfTheory(1.0, 1.0), LevelOfTheory(triple_zeta=1.0)
     for name, level in zip(LEVELS, ends):
         error = model.predict(Structure.from_mol(mol), level).assemble(auxmol) - target.difference[name]
-        assert error @ target.metric @ error < 0.02 * (free @ target.metric @ free)
+        assert target.metric.loss(error) < 0.02 * target.metric.loss(free)
     # Half of the way between two levels lies half of the way between their densities.
     ends = [model.predict(Structure.from_mol(mol), LevelOfTheory(share, share)).assemble(auxmol)
             for share in (0.0, 0.5, 1.0)]

@@ -98,7 +98,7 @@ def _residual(label, density):
 
 def _losses(cases, response=None):
     errors = [case.error - (case.correction(response) if response else 0.0) for case in cases]
-    return np.array([error @ (case.target.metric @ error) for case, error in zip(cases, errors)])
+    return np.array([case.target.metric.loss(error) for case, error in zip(cases, errors)])
 
 
 def _left(cases, response=None):
@@ -113,7 +113,7 @@ def _learned(cases, factor, ridge):
         return start
     weights = 1 / np.maximum(_losses(cases), _SMALLEST_LOSS)
     left = np.concatenate([case.error - case.correction(start) for case in cases])
-    problem = Problem(design, left, [weight * case.target.metric.astype(float) for weight, case in zip(weights, cases)])
+    problem = Problem(design, left, [case.target.metric.scaled(weight) for weight, case in zip(weights, cases)])
     found = solve(problem, ridge, _ITERATIONS, progress=False)
     return Response(factor, {key: matrix / units[key] for key, matrix in found.items()})
 

@@ -12,7 +12,7 @@ import heapq
 import numpy as np
 from tqdm import tqdm
 
-from pyscf_mlguess.models.linear_density.design import fit_all_features, make_design
+from pyscf_mlguess.models.linear_density.design import fit_all_features, fit_contractions, make_design
 from pyscf_mlguess.models.linear_density.features import AceSettings
 from pyscf_mlguess.molecules.label import Label, molecule_of
 from pyscf_mlguess.molecules.molecule import Molecule
@@ -34,12 +34,13 @@ def choose(candidates: list[Molecule], labels: list[Label], count: int, settings
     """
     known = [Structure.from_mol(_mol(label)) for label in labels]
     features = fit_all_features(known, settings)
-    design, contractions = make_design(known, features, settings, keep=_KEEP)
+    contractions = fit_contractions(known, features, settings, _KEEP)
+    design = make_design(known, features, settings, contractions)
     grams = {key: (rows.T @ rows).astype(float) for key, rows in design.features.items()}
     inverses = {key: np.linalg.inv(gram + _RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram)))
                 for key, gram in grams.items()}
     structures = [Structure.from_mol(_mol(molecule)) for molecule in candidates]
-    rows = [make_design([s], features, settings, contractions)[0].features
+    rows = [make_design([s], features, settings, contractions).features
             for s in tqdm(structures, desc="features", unit="mol", disable=not progress)]
     costs = np.array([len(s) ** _COST_EXPONENT for s in structures])
     # Gains only shrink as others are taken, so the best of the old ones is the first to look at again.

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
+from pyscf_mlguess.training.metric import PackedMetric
+
 Key = tuple[int, int]  # (element, l)
 Weights = dict[Key, np.ndarray]  # {key: (n_l, features)}
 
@@ -51,7 +53,7 @@ class Problem:
 
     design: Design
     target: np.ndarray
-    metrics: list[np.ndarray]
+    metrics: list[PackedMetric]
 
     def apply_metric(self, vector: np.ndarray) -> np.ndarray:
         offsets = self.design.offsets
@@ -83,7 +85,7 @@ class Problem:
             total = 0.0
             for atom, mol in enumerate(molecule):
                 for own in index[atom] - self.design.offsets[mol]:
-                    total = total + self.metrics[mol][np.ix_(own, own)]
+                    total = total + self.metrics[mol].block(own)
             blocks[key] = total / (len(molecule) * index.shape[1])
         return blocks
 

@@ -21,6 +21,7 @@ from pyscf_mlguess.density_fitting.free_atoms import free_atom_coefficients
 from pyscf_mlguess.functional import SemilocalPotential
 from pyscf_mlguess.molecules.label import Label, Level, molecule_of
 from pyscf_mlguess.routes.auxiliary_fock import DENSITY_FLOOR, AuxiliaryFock
+from pyscf_mlguess.training.metric import PackedMetric
 from pyscf_mlguess.training.prepared import name_of, prepare
 
 # The density that models are trained on first; those of other levels are learned as differences from it.
@@ -39,12 +40,12 @@ class Target:
 
     label: the molecule, with its densities.
     difference: {level: (naux,)} fitted coefficients minus free atoms, PySCF's auxiliary order.
-    metric: (naux, naux) float32, Q in Eh.
+    metric: Q in Eh, float32.
     """
 
     label: Label
     difference: dict[str, np.ndarray]
-    metric: np.ndarray
+    metric: PackedMetric
 
 
 def base_auxiliary_mole(label: Label) -> gto.Mole:
@@ -114,18 +115,18 @@ def metric_path(cache: str | Path, label: Label) -> Path:
 
 
 def _write_metric(label, file):
-    metric = metric_of(label)
-    np.save(file, metric[np.tril_indices(len(metric))])
+    np.save(file, PackedMetric.of(metric_of(label)).triangle)
 
 
 def read_target(cache: str | Path, label: Label) -> Target:
     """The target of a label whose metric ``prepare_metrics`` has written; ValueError for a damaged file."""
-    path = metric_path(cache, label)
-    metric = np.zeros((len(label.coefficients[str(BASE)]),) * 2, dtype=np.float32)
+    path, size = metric_path(cache, label), len(label.coefficients[str(BASE)])
     try:
-        metric[np.tril_indices(len(metric))] = np.load(path, allow_pickle=False)
+        triangle = np.load(path, allow_pickle=False)
+        if len(triangle) != size * (size + 1) // 2:
+            raise ValueError(f"{len(triangle)} elements for {size} functions")
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path}: a damaged metric ({error}); delete it and start again") from error
     free = free_atom_coefficients(base_auxiliary_mole(label))
     difference = {level: values - free for level, values in label.coefficients.items()}
-    return Target(label, difference, metric + np.tril(metric, -1).T)
+    return Target(label, difference, PackedMetric(triangle))

@@ -41,8 +41,6 @@ RIDGES = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 _FOLDS = 4
 # So many of the start's geometries stand for all.
 _REHEARSED = 400
-# At a time: their features take memory.
-_CHUNK = 50
 _LEVELS = {"base": LevelOfTheory(), "exact_exchange": LevelOfTheory(1.0, 1.0),
            "triple_zeta": LevelOfTheory(triple_zeta=1.0)}
 
@@ -146,8 +144,7 @@ def _all_hold_unknown_elements(labels, start):
 
 
 def _what_is_left(target: Target, start: LinearDensity) -> Target:
-    """``target`` less what the start predicts at each level, its metric in double precision (once for all folds)."""
-    target.metric = target.metric.astype(np.float64)
+    """``target`` less what the start predicts at each level."""
     auxmol, [structure] = auxiliary_mole(molecule_of(target.label).mol(BASE.basis)), structures_of([target])
     for axis, level in _LEVELS.items():
         name = AXES.get(axis, str(BASE))
@@ -161,11 +158,7 @@ def _rehearsed(fit: Fit, geometries: list[Structure]) -> Weights:
     usable = [s for s in geometries if fit.features.keys() & set(s.numbers.tolist())]
     chosen = [usable[i] for i in np.random.default_rng(0).permutation(len(usable))[:_REHEARSED]]
     share = len(usable) / max(len(chosen), 1)
-    sums: Weights = {}
-    for begin in range(0, len(chosen), _CHUNK):
-        for key, rows in fit.design_of(chosen[begin : begin + _CHUNK]).features.items():
-            sums[key] = sums.get(key, 0.0) + share * (rows.T @ rows).astype(float)
-    return sums
+    return {key: share * (rows.T @ rows).astype(float) for key, rows in fit.design_of(chosen).features.items()}
 
 
 def _best_ridge(fit, targets, rehearsed, progress):

@@ -60,22 +60,20 @@ _HIGHER_ORDERS = 0.2
 
 
 def compress(features: AceFeatures, density: Irreps, charge_per_atom: np.ndarray,
-             keep: tuple[int, int, int]) -> tuple[Irreps, dict[int, Contraction]]:
-    """The features that the solver sees, and how they follow from all features, per l.
+             keep: tuple[int, int, int]) -> dict[int, Contraction]:
+    """How the features that the solver sees follow from all features, per l.
 
     Each correlation order (one, two, three and above) is reduced to its ``keep`` principal components.
     """
-    scores, contractions = {}, {}
+    contractions = {}
     for l, parts in features.parts(density, charge_per_atom).items():
         found = [principal_components(part, count) for part, count in zip(parts, keep)]
         found[2].matrix = found[2].matrix * _HIGHER_ORDERS
         found.append(Contraction(np.eye(parts[3].shape[1]), np.zeros(parts[3].shape[1])))
         if l == 0:
             found.append(Contraction(np.eye(1), np.zeros(1)))
-            parts = [*parts, np.ones((len(charge_per_atom), 1, 1))]
         contractions[l] = Contraction(block_diag(*[c.matrix for c in found]), np.concatenate([c.mean for c in found]))
-        scores[l] = np.concatenate([c(part) for c, part in zip(found, parts)], axis=1)
-    return scores, contractions
+    return contractions
 
 
 def fold(weights: np.ndarray, contraction: Contraction) -> np.ndarray:

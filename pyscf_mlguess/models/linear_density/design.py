@@ -8,12 +8,23 @@ from pyscf.data.nist import BOHR
 
 from pyscf_mlguess.density_fitting.auxiliary_basis import auxiliary_mole
 from pyscf_mlguess.models.linear_density.compression import compress, coupling_coefficients, fit_features
-from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings, nearness, neighbour_density
+from pyscf_mlguess.models.linear_density.features import (
+    AceFeatures,
+    AceSettings,
+    Contraction,
+    nearness,
+    neighbour_density,
+)
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.shells import irrep_indices
 from pyscf_mlguess.structure import Structure
 from pyscf_mlguess.training.solver import Design
 from pyscf_mlguess.training.targets import BASE
+
+# Principal components are made of so many atoms of an element: more take memory and say nothing new.
+_SAMPLE = 4000
+# Structures whose features are made at a time.
+_CHUNK = 50
 
 
 def densities(structures: list[Structure], settings: AceSettings):
@@ -25,44 +36,72 @@ def densities(structures: list[Structure], settings: AceSettings):
     return density, numbers, charges
 
 
+def in_chunks(structures: list[Structure], settings: AceSettings):
+    """``densities`` of some structures after the other."""
+    for start in range(0, len(structures), _CHUNK):
+        yield densities(structures[start : start + _CHUNK], settings)
+
+
 def fit_all_features(structures: list[Structure], settings: AceSettings) -> dict[int, AceFeatures]:
     """Features per element, leading components from these structures."""
     couplings = coupling_coefficients(settings.lmax)
-    density, numbers, _ = densities(structures, settings)
-    return {z: fit_features({l: a[numbers == z] for l, a in density.items()}, settings, couplings)
-            for z in settings.elements if np.any(numbers == z)}
+    return {z: fit_features(density, settings, couplings) for z, (density, _) in _sample(structures, settings).items()}
+
+
+def fit_contractions(structures: list[Structure], features: dict[int, AceFeatures], settings: AceSettings,
+                     keep: tuple[int, int, int]) -> dict[int, dict[int, Contraction]]:
+    """From all features to those that the solver sees, {element: {l: Contraction}}.
+
+    keep: leading features of correlation order one, two and above.
+    """
+    sample = _sample(structures, settings)
+    return {z: compress(model, *sample[z], keep) for z, model in features.items()}
+
+
+def _sample(structures, settings):
+    """Neighbour densities and charges per atom, {element: (densities, charges)}, of all atoms or a random part."""
+    order = np.random.default_rng(0).permutation(len(structures))
+    found = {z: [] for z in settings.elements}
+    counts = dict.fromkeys(settings.elements, 0)
+    for density, numbers, charges in in_chunks([structures[i] for i in order], settings):
+        for z in settings.elements:
+            atoms = np.flatnonzero(numbers == z)[: _SAMPLE - counts[z]]
+            if len(atoms):
+                found[z].append(({l: a[atoms] for l, a in density.items()}, charges[atoms]))
+                counts[z] += len(atoms)
+    return {z: ({l: np.concatenate([density[l] for density, _ in parts]) for l in parts[0][0]},
+                np.concatenate([charges for _, charges in parts])) for z, parts in found.items() if parts}
 
 
 def make_design(structures: list[Structure], features: dict[int, AceFeatures], settings: AceSettings,
-                contractions: dict | None = None, keep: tuple[int, int, int] = (80, 300, 300)):
-    """Feature matrices and coefficient indices of all atoms; contractions are fitted unless given.
-
-    keep: leading features of correlation order one, two and above.  Returns the design and the contractions
-    {element: {l: Contraction}}.
-    """
-    density, numbers, charges = densities(structures, settings)
-    near = np.concatenate([nearness(s, settings) for s in structures])
-    layouts, offsets = [], [0]
-    for s in structures:
-        auxmol = _auxiliary_mole(s)
-        layouts += [{l: index + offsets[-1] for l, index in atom.items()} for atom in irrep_indices(auxmol)]
-        offsets.append(offsets[-1] + auxmol.nao)
-    matrices, indices, fitted = {}, {}, {}
-    for z, model in features.items():
-        atoms = np.flatnonzero(numbers == z)
-        if len(atoms) == 0:
-            continue
-        own = {l: a[atoms] for l, a in density.items()}
-        if contractions is None:
-            blocks, fitted[z] = compress(model, own, charges[atoms], keep)
-        else:
-            blocks = {l: contractions[z][l](a) for l, a in model(own, charges[atoms]).items()}
-        for l, block in blocks.items():
-            if l in layouts[atoms[0]]:
-                rows = (block * near[atoms, None, None]).transpose(0, 2, 1).astype(np.float32)
-                matrices[z, l] = np.ascontiguousarray(rows).reshape(-1, block.shape[1])
-                indices[z, l] = np.stack([layouts[a][l].T for a in atoms])
-    return Design(matrices, indices, np.array(offsets)), contractions if contractions is not None else fitted
+                contractions: dict[int, dict[int, Contraction]]) -> Design:
+    """Feature matrices and coefficient indices of all atoms."""
+    matrices, indices, offset, offsets = {}, {}, 0, [0]
+    for start in range(0, len(structures), _CHUNK):
+        chunk = structures[start : start + _CHUNK]
+        layouts = []
+        for s in chunk:
+            auxmol = _auxiliary_mole(s)
+            layouts += [{l: index.T + offset for l, index in atom.items()} for atom in irrep_indices(auxmol)]
+            offset += auxmol.nao
+            offsets.append(offset)
+        density, numbers, charges = densities(chunk, settings)
+        near = np.concatenate([nearness(s, settings) for s in chunk])
+        for z, model in features.items():
+            atoms = np.flatnonzero(numbers == z)
+            if len(atoms) == 0:
+                continue
+            for l, all_of_them in model({l: a[atoms] for l, a in density.items()}, charges[atoms]).items():
+                if l in layouts[atoms[0]]:
+                    rows = contractions[z][l](all_of_them) * near[atoms, None, None]
+                    rows = rows.transpose(0, 2, 1).astype(np.float32).reshape(-1, rows.shape[1])
+                    matrices.setdefault((z, l), []).append(rows)
+                    indices.setdefault((z, l), []).append(np.stack([layouts[a][l] for a in atoms]))
+    # One after the other, and what was joined is let go.
+    for parts in (matrices, indices):
+        for key in parts:
+            parts[key] = np.concatenate(parts[key])
+    return Design(matrices, indices, np.array(offsets))
 
 
 def _auxiliary_mole(structure):

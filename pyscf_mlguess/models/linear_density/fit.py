@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pyscf_mlguess.models.linear_density.compression import fold
-from pyscf_mlguess.models.linear_density.design import densities, fit_all_features, make_design
+from pyscf_mlguess.models.linear_density.design import fit_all_features, fit_contractions, in_chunks, make_design
 from pyscf_mlguess.models.linear_density.features import AceFeatures, AceSettings
 from pyscf_mlguess.models.linear_density.model import LinearDensity, leading_invariants
 from pyscf_mlguess.models.novelty import Range
@@ -45,9 +45,9 @@ class Fit:
         """
         structures = structures_of(targets)
         features = {z: f for z, f in fit_all_features(structures, settings).items() if z in elements}
-        design, contractions = make_design(structures, features, settings, keep=keep)
+        contractions = fit_contractions(structures, features, settings, keep)
         fit = cls(settings, features, contractions, precision=precision)
-        return fit, fit.problem(targets, design)
+        return fit, fit.problem(targets)
 
     @property
     def size(self) -> int:
@@ -58,16 +58,14 @@ class Fit:
         return self.design_of(structures_of(targets))
 
     def design_of(self, structures: list[Structure]) -> Design:
-        return make_design(structures, self.features, self.settings, self.contractions)[0]
+        return make_design(structures, self.features, self.settings, self.contractions)
 
-    def problem(self, targets: list[Target], design: Design | None = None, level: str = str(BASE),
-                relative_to: str = "") -> Problem:
-        """As ``make_problem``, in this precision; design: that of ``targets``, where it is there."""
-        design = self.design(targets) if design is None else design
+    def problem(self, targets: list[Target], level: str = str(BASE), relative_to: str = "") -> Problem:
+        """As ``make_problem``, in this precision."""
+        design = self.design(targets)
         features = {key: rows.astype(self.precision, copy=False) for key, rows in design.features.items()}
         problem = make_problem(targets, Design(features, design.indices, design.offsets), level, relative_to)
-        return Problem(problem.design, problem.target.astype(self.precision, copy=False),
-                       [metric.astype(self.precision, copy=False) for metric in problem.metrics])
+        return Problem(problem.design, problem.target.astype(self.precision, copy=False), problem.metrics)
 
     def learn_axes(self, targets: list[Target], ridge: float, progress: bool = True,
                    rehearsed: Weights | None = None) -> None:
@@ -100,6 +98,9 @@ class Fit:
         return LinearDensity(card, self.settings, self.features, self._ranges(targets), weights, tuple(responses))
 
     def _ranges(self, targets):
-        density, numbers, _ = densities(structures_of(targets), self.settings)
-        return {element: Range.of(leading_invariants(model, {l: a[numbers == element] for l, a in density.items()}))
-                for element, model in self.features.items()}
+        found = {element: [] for element in self.features}
+        for density, numbers, _ in in_chunks(structures_of(targets), self.settings):
+            for element, model in self.features.items():
+                if (own := numbers == element).any():
+                    found[element].append(leading_invariants(model, {l: a[own] for l, a in density.items()}))
+        return {element: Range.of(np.concatenate(parts)) for element, parts in found.items()}

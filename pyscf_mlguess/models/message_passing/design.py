@@ -110,7 +110,7 @@ def density_samples(targets: list[Target], elements: list[int], settings: Networ
                 found[axis] = wanted[order].astype(np.float32)
         samples.append(Sample(Graph.of(structure, sites, elements, settings.cutoff), tuple(found),
                               torch.from_numpy(np.stack(list(found.values()))),
-                              DensityMetric(torch.from_numpy(target.metric[np.ix_(order, order)]))))
+                              DensityMetric(torch.from_numpy(target.metric.block(order)))))
     return samples
 
 
