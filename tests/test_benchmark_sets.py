@@ -14,7 +14,7 @@ from scipy.spatial.distance import pdist
 from pyscf_mlguess.benchmark.sets import load_set
 
 SIZES = {"qm9_size": 50, "drug_like": 30, "ions": 20, "radicals": 20, "elements": 20, "distorted": 20, "path": 20,
-         "main_group": 32, "large": 10, "steps": 40, "small_drugs": 14, "natural_products": 2}
+         "main_group": 32, "multiply_charged": 28, "large": 10, "steps": 40, "small_drugs": 14, "natural_products": 2}
 ATOMS = {"drug_like": (26, 60), "ions": (3, 25), "radicals": (3, 20), "distorted": (7, 15), "large": (80, 200),
          "small_drugs": (16, 31), "natural_products": (113, 168)}
 
@@ -60,7 +60,7 @@ def test_elements_of_the_sets():
 def test_relaxed_compounds_are_still_those_of_their_smiles():
     from pyscf_mlguess.molecules.smiles import parse_smiles
 
-    for molecule in load_set("main_group")[0]:
+    for molecule in load_set("main_group")[0] + load_set("multiply_charged")[0]:
         mol = Chem.AddHs(parse_smiles(molecule.smiles))
         # In the file each part has its hydrogens behind it.  What coordinates does so with its first atom.
         parts = Chem.GetMolFrags(mol)
@@ -71,6 +71,12 @@ def test_relaxed_compounds_are_still_those_of_their_smiles():
             radii = sum(COVALENT[mol.GetAtomWithIdx(i).GetAtomicNum()] for i in pair) * BOHR
             length = np.linalg.norm(np.subtract(*(molecule.positions[place[i]] for i in pair)))
             assert 0.75 < length / radii < 1.4, (molecule.name, pair)
+
+
+def test_multiply_charged_is_of_closed_shells_and_of_charges_that_no_label_has():
+    molecules = load_set("multiply_charged")[0]
+    assert Counter(molecule.charge for molecule in molecules) == {2: 13, -2: 11, -3: 2, 3: 2}
+    assert {molecule.multiplicity for molecule in molecules} == {1}
 
 
 def test_heavy_atoms_of_qm9_size():

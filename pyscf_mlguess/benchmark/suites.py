@@ -128,6 +128,7 @@ SUITES: dict[str, tuple[Part, ...]] = {
         Part("elements", _PBE, _TWO_LEVEL, metals=False),
         Part("elements", _PBE, (*_DENSITY, *_BOTH), metals=True),
         Part("main_group", _PBE, _TWO_LEVEL),
+        Part("multiply_charged", _PBE, (*_DENSITY, *_BOTH)),
     ),
     # For a machine that does nothing else.
     "times": (

@@ -47,8 +47,8 @@ def train(
         min=0.0, help="Of message-passing: the largest learning rate of batches of four molecules.")] = 5e-3,
     seed: Annotated[int, typer.Option(min=0, help="Of message-passing.")] = 0,
 ) -> None:
-    """Train a model: some 10 GB of memory and two hours of two cores for the shipped linear density; with --start and
-    50 labels of your own some minutes and 2 GB."""
+    """Train a model: some 5 GB of memory and two hours of two cores for the shipped linear density; with --start and
+    50 labels of your own some minutes and 1 GB."""
     import logging
 
     from pyscf_mlguess.molecules.training_data import repository_labels

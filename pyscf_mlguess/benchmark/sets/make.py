@@ -84,6 +84,7 @@ def main() -> None:
         "elements": _shuffled(_first(candidates.read("elements"), 9)
                               + _first(candidates.novel("elements", complexes()), 11), 20),
         "main_group": _shuffled(candidates.coordinated("main_group"), 32),
+        "multiply_charged": _shuffled(candidates.coordinated("multiply_charged"), 28),
         "distorted": _shuffled(distort(candidates.read("distorted")), 20),
         "path": torsion_scan(path[0], _SCANNED_TORSION) + dynamics(path[1], *_FAR_APART),
         "steps": [frame for molecule in _first(small, 10) for frame in dynamics(molecule, *_AS_THEY_COME)],
