@@ -48,8 +48,8 @@ def energy(mf: hf.SCF, guess: str | np.ndarray = "ml") -> EnergyEstimate:
     """Energy and dipole of a guess: one Fock build, no SCF.
 
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object, also with density fitting, symmetry, solvents; nothing of it changes.
-    guess: a value of ``mf.init_guess``, as 'ml', 'ml:<model name or path>' or 'minao+refine', or a
-        density matrix of PySCF's shapes.
+    guess: a value of ``mf.init_guess``, as 'ml', 'ml:<model name or path>' or 'minao+refine', before a Fock matrix of
+        ``mf`` corrects it, or a density matrix of PySCF's shapes.
     Raises ValueError (Refusal) for what guesses do not serve, with the reason for a guess that is refused, for
     smearing, whose entropy a density matrix does not tell, and for a key that nobody knows.
     """

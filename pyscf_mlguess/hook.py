@@ -79,7 +79,8 @@ def our_guess(mf, mol, key: str, wanted: GuessKey, pyscf_guess: Callable, make_a
 
 
 def checked_guess(mf, key: str) -> np.ndarray:
-    """The density matrix of a key of PySCF or of ours, shaped as in ``our_guess``; nothing takes its place.
+    """The density matrix of a key of PySCF or of ours, shaped as in ``our_guess``, without a Fock matrix of ``mf``;
+    nothing takes its place.
 
     mf: SCF object of PySCF.  Raises Refusal where ``our_guess`` would fall back, ValueError for an unknown key, and
     whatever loading the model raises.
@@ -90,7 +91,7 @@ def checked_guess(mf, key: str) -> np.ndarray:
     model = _model(wanted)
     with numerical_errors_refused():
         return _guess(mf, mf.mol, wanted, model, lambda key: mf.get_init_guess(mf.mol, key), None,
-                      lambda instead, step: step())
+                      lambda instead, step: step(), builds=False)
 
 
 def _model(wanted):
@@ -100,9 +101,9 @@ def _model(wanted):
     return load_model(wanted.model) if wanted.is_learned else None
 
 
-def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
+def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt, builds=True):
     from pyscf_mlguess import pipeline, spinors
-    from pyscf_mlguess.cheap.refinement import refined, unsolved
+    from pyscf_mlguess.cheap.refinement import refined, refined_alone, unsolved
 
     plain = wanted.plain or "minao"
     served = attempt(plain, lambda: _served(mf, mol, wanted))
@@ -124,8 +125,11 @@ def _guess(mf, mol, wanted, model, pyscf_guess, make_anderson, attempt):
         otherwise = (lambda: _to_numpy(real_guess("minao"))) if learned else None
         # What a file holds is a state that somebody chose.
         descend = plain != "chkfile"
-        better = attempt("the unrefined guess", lambda: refined(anderson, start, otherwise, descend,
-                                                                   closely=make_anderson is None))
+        closely = functools.partial(refined, closely=True)
+        # A Fock matrix of what is run on a GPU, or with spinors, would be another one, and dear.
+        alone = refined_alone if builds and real is mf else closely
+        refine = alone if make_anderson is None else refined
+        better = attempt("the unrefined guess", lambda: refine(anderson, start, otherwise, descend))
         learned, dm = learned or better is not None, dm if better is None else better
     if learned and real is not cpu:
         dm = spinors.matrix(cpu, dm)

@@ -6,6 +6,7 @@ from conftest import FORMAMIDE, WATER
 from pyscf import dft, gto, scf
 
 import pyscf_mlguess
+from pyscf_mlguess.hook import checked_guess
 from pyscf_mlguess.refusal import Refusal
 
 METHYL = {"atom": "C 0 0 0; H 0 1.08 0; H .935 -.54 0.1; H -.935 -.54 0", "spin": 1}
@@ -40,7 +41,7 @@ CASES = {
 def test_it_is_the_functional_of_the_guess(case):
     mf = CASES[case]()
     found = pyscf_mlguess.energy(mf)
-    dm = np.asarray(pyscf_mlguess.guess(mf))
+    dm = np.asarray(checked_guess(mf, "ml"))
     assert np.asarray(found.dm) == pytest.approx(dm, abs=1e-8)
     assert found.energy == pytest.approx(mf.energy_tot(dm), abs=1e-8)
     assert found.dipole == pytest.approx(mf.dip_moment(dm=dm, verbose=0), abs=1e-6)

@@ -13,6 +13,7 @@ from pyscf import dft, gto, lib, scf
 
 import pyscf_mlguess
 from pyscf_mlguess import GuessRefused, refine
+from pyscf_mlguess.benchmark.counting import counting_builds
 from pyscf_mlguess.benchmark.sets import load_set
 from pyscf_mlguess.cheap import refinement
 from pyscf_mlguess.cheap.anderson import Anderson
@@ -223,3 +224,41 @@ def test_closed_shells_of_gradient_functionals_are_corrected_by_two_grids(water,
         mf = dft.RKS(water, xc=xc)
         refinement.refined(refinement.unsolved(mf), mf.get_init_guess(), closely=closely)
         assert levels == expected
+
+
+NEAR_INSTABILITY = "H 0 0 0; H 0 0 2.3"
+CORRECTED = {
+    "PBE": (lambda mol: kohn_sham(mol), 0),
+    "B3LYP": (lambda mol: kohn_sham(mol, "b3lyp"), 0),
+    "RHF": (scf.RHF, 0),
+    "UHF": (scf.UHF, 0),
+    "r2SCAN": (lambda mol: kohn_sham(mol, "r2scan"), 1),
+    "CAM-B3LYP": (lambda mol: kohn_sham(mol, "camb3lyp"), 1),
+    "UKS": (lambda mol: kohn_sham(mol, cls=dft.UKS), 1),
+    "small gap": (lambda mol: kohn_sham(gto.M(atom=NEAR_INSTABILITY, basis="def2-svp", verbose=0), "b3lyp"), 1),
+}
+
+
+@pytest.mark.parametrize("make, builds", CORRECTED.values(), ids=CORRECTED)
+def test_a_fock_matrix_corrects_where_the_cheap_problem_leaves_much(make, builds, water):
+    mf = make(water)
+    plain = make(water).run(conv_tol=1e-10)
+    with counting_builds(mf) as counter:
+        dm = mf.get_init_guess(key="minao+refine")
+    assert counter.builds == builds
+    # No SCF follows the energy of a guess, and the two-level SCF builds its own.
+    with counting_builds(mf) as counter:
+        pyscf_mlguess.energy(mf, "minao+refine")
+    assert counter.builds <= 1
+    mf.kernel(dm0=dm)
+    assert mf.converged and mf.e_tot == pytest.approx(plain.e_tot, abs=1e-8)
+    assert builds + mf.cycles <= 3
+
+
+def test_a_step_in_which_gradients_grow_spoils_no_convergence():
+    """FeCo: what one Fock matrix leaves grows by a factor of 28 in PySCF's last cycle, which has no mixing."""
+    mol = next(m for m in load_set("trust")[0] if m.name == "difficult/FeCo_sextet/spin").mol("def2-svp")
+    mf = dft.UKS(mol, xc="pbe").density_fit()
+    with counting_builds(mf) as counter:
+        mf.kernel(dm0=mf.get_init_guess(key="minao+refine"))
+    assert mf.converged and counter.builds <= 8

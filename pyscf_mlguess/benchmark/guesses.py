@@ -14,6 +14,7 @@ from pyscf_mlguess import load_model, pipeline, refine
 from pyscf_mlguess.benchmark.code_digest import digest_of_code
 from pyscf_mlguess.benchmark.protocol import Protocol
 from pyscf_mlguess.benchmark.solvers import SOLVERS
+from pyscf_mlguess.hook import checked_guess
 from pyscf_mlguess.molecules.molecule import Molecule
 from pyscf_mlguess.refusal import GuessRefused, Refusal
 from pyscf_mlguess.stages import count, stage
@@ -150,11 +151,15 @@ def _is_key(source):
 def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
     """The density matrix that ``guess`` hands to ``mf``; RuntimeError if what it starts from is missing."""
     source = source_of(guess)
+    if start.protocol.without_scf and _is_key(source):
+        # As ``energy`` has it.
+        return _or_baseline(mf, guess, lambda: checked_guess(mf, guess))
     if source != guess and not _is_key(source):
         return refine(mf, initial_density(mf, source, start))
     family, _, argument = guess.partition(":")
     if family in _VARIANTS:
-        return _variant(mf, guess, **_VARIANTS[family])
+        model, options = model_of(guess), _VARIANTS[family]
+        return _or_baseline(mf, guess, lambda: pipeline.initial_density_matrix(mf, model, **options))
     if family == PRE_SCF:
         return pre_scf(mf, start.protocol, int(argument or 0))
     if family == PROJECTED:
@@ -172,10 +177,10 @@ def initial_density(mf: scf.hf.SCF, guess: str, start: Start) -> np.ndarray:
     return mf.get_init_guess(key=guess)
 
 
-def _variant(mf, guess, **options):
-    """The learned guess made with ``options`` of the pipeline; refused, it is minao and a warning."""
+def _or_baseline(mf, guess, make):
+    """What ``make`` makes; refused, it is minao and a warning."""
     try:
-        return pipeline.initial_density_matrix(mf, model_of(guess), **options)
+        return make()
     except Refusal as refusal:
         message = f"initial guess {guess!r} refused, falling back to {BASELINE}: {refusal}"
     # Outside of the handler, whose traceback would keep the arrays of the refused guess alive.

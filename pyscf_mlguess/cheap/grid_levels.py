@@ -51,6 +51,11 @@ def correcting_levels(mf: hf.SCF, coarse: int, closely: bool) -> list[int]:
     return [min(coarse + levels, finest) for levels in finer]
 
 
+def grid_matters(mf: hf.SCF) -> bool:
+    """Whether the coarse grid leaves much: of meta-GGAs, open shells and range-separated functionals."""
+    return left_by_grid(mf) > _LEFT
+
+
 def left_by_grid(mf: hf.SCF) -> float:
     """The share of the gradient that the coarse grid leaves to the next real Fock matrix, about, at most."""
     if _is_meta_gga(mf) or _is_open_shell(mf):

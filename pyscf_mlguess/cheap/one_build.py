@@ -1,4 +1,4 @@
-"""An energy after a single Fock build: the corrected cheap problem says what the next one would find."""
+"""What a single Fock build is good for: the cheap problem that it corrects says what the next one would find."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pyscf.lib import logger
 from pyscf.scf import chkfile, hf
 
 from pyscf_mlguess.cheap.anderson import Anderson, Correction, Point
+from pyscf_mlguess.cheap.grid_levels import left_by_grid
+from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.scf_copy import gradient_threshold
+from pyscf_mlguess.stages import count, stage
 
 # The cheap problem is solved to this share of the real gradient.
 _RATIO, _MAX_ITERATIONS = 0.01, 20
@@ -16,6 +19,8 @@ _RATIO, _MAX_ITERATIONS = 0.01, 20
 # (116 molecules, ions and radicals; SF6, which converges from no guess, apart); and what rounding leaves where it
 # vanishes, Eh.
 _SHARE, _ROUNDING = 0.01, 2e-11
+# Fock matrices that correct a guess, at most.
+_MOST_BUILDS = 2
 
 
 def run(mf: hf.SCF, anderson: Anderson, dm: np.ndarray) -> None:
@@ -26,11 +31,8 @@ def run(mf: hf.SCF, anderson: Anderson, dm: np.ndarray) -> None:
     correction.  ``energy_error`` (Eh) estimates what that leaves; ``converged`` says whether it is below ``conv_tol``
     and the gradient of the corrected cheap problem below ``conv_tol_grad``.  Orbitals are those of F_1.
     """
-    h1e = mf.get_hcore()
-    vhf = mf.get_veff(mf.mol, dm)
-    # Not h1e + vhf: a solvent's potential is added here.
-    fock = mf.get_fock(h1e, mf.get_ovlp(), vhf, dm)
-    energy, real = mf.energy_tot(dm, h1e, vhf), anderson.problem.scf.spins(fock)
+    real, h1e, vhf = _built(mf, anderson, dm)
+    energy = mf.energy_tot(dm, h1e, vhf)
     point = _solved(anderson, dm, real)
     predicted, change = anderson.corrected(point), np.asarray(point.state.dm) - np.asarray(dm)
     mf.e_tot = float(energy + np.vdot(real + predicted, change) / 2)
@@ -45,6 +47,51 @@ def run(mf: hf.SCF, anderson: Anderson, dm: np.ndarray) -> None:
     logger.note(mf, "two-level SCF: energy predicted from one Fock build, right to some %.1e Eh", mf.energy_error)
     if mf.chkfile:
         chkfile.dump_scf(mf.mol, mf.chkfile, mf.e_tot, mf.mo_energy, mf.mo_coeff, mf.mo_occ)
+
+
+def corrected(anderson: Anderson, dm: np.ndarray) -> np.ndarray:
+    """The solution of the cheap problem that a real Fock matrix, at the refined ``dm``, corrects; seldom a second one.
+
+    Where there is none nearby, the point of the smallest gradient met, ``dm`` itself included.
+    """
+    problem = anderson.problem
+    for _ in range(_MOST_BUILDS):
+        real, _, _ = _built(problem.mf, anderson, dm)
+        before = problem.iterations
+        with stage("cheap"), single_blas():
+            point = _solved(anderson, dm, real)
+            gradient, growth = problem.gradient(real, problem.state_of(dm)), _growth(anderson, point)
+        count("cheap_iterations", problem.iterations - before)
+        logger.info(problem.mf, "Initial guess corrected by a Fock matrix, |g| = %.1e to %.1e, which grows %.1f times "
+                    "in a step without mixing", gradient, anderson.gradient(point), growth)
+        dm = point.state.dm
+        # What the grid leaves may not grow beyond the SCF's threshold in its last step.
+        if growth * left_by_grid(problem.mf) * gradient < gradient_threshold(problem.mf):
+            break
+    return dm
+
+
+def _growth(anderson, point):
+    """By which factor the gradient grows in a step without mixing, as PySCF's last one is: the larger one of two.
+
+    What the first leaves is mostly in the direction that grows.
+    """
+    problem, state, spins = anderson.problem, point.state, anderson.corrected(point)
+    gradients = [anderson.gradient(point)]
+    for _ in range(2):
+        state = problem.state(problem.effective(spins, state), spins)
+        spins = problem.fock(state) + anderson.correction(state)
+        gradients.append(problem.gradient(spins, state))
+    return max(after / before for before, after in zip(gradients, gradients[1:]))
+
+
+def _built(mf, anderson, dm):
+    """The Fock matrix of every spin, and what it is made of."""
+    h1e = mf.get_hcore()
+    vhf = mf.get_veff(mf.mol, dm)
+    # Not h1e + vhf: a solvent's potential is added here.
+    fock = mf.get_fock(h1e, mf.get_ovlp(), vhf, dm)
+    return anderson.problem.scf.spins(fock), h1e, vhf
 
 
 def _solved(anderson: Anderson, dm: np.ndarray, real: np.ndarray) -> Point:

@@ -8,11 +8,13 @@ import numpy as np
 from pyscf.lib import logger
 from pyscf.scf import hf
 
+from pyscf_mlguess.cheap import one_build
 from pyscf_mlguess.cheap.anderson import Anderson
-from pyscf_mlguess.cheap.grid_levels import correcting_levels
+from pyscf_mlguess.cheap.determinant import Determinant
+from pyscf_mlguess.cheap.grid_levels import correcting_levels, grid_matters
 from pyscf_mlguess.cheap.orientation import FreeRotation, Pin
 from pyscf_mlguess.cheap.problem import CheapProblem
-from pyscf_mlguess.cheap.states import lower_state
+from pyscf_mlguess.cheap.states import in_doubt, lower_state
 from pyscf_mlguess.parallel import single_blas
 from pyscf_mlguess.refusal import check_density_matrix, check_molecule, check_scf_class
 from pyscf_mlguess.stages import count, stage
@@ -35,13 +37,33 @@ def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     mf: RHF, RKS, UHF, UKS, ROHF or ROKS object; nothing of it changes, but a density-fitted one that will
         need its tensor gets it here.  dm: (nao, nao) or (2, nao, nao).
     Returns the density matrix of the smallest orbital gradient met, ``dm`` itself included, in the same shape.
-    No Fock matrix is built with the integrals or the grid of ``mf``.  Raises ValueError (Refusal) for
+    One Fock matrix of ``mf`` is built where it saves more than it takes: for open shells, meta-GGAs and range-separated
+    functionals, of which the coarse grid leaves much, and for small frontier gaps.  Raises ValueError (Refusal) for
     another SCF class, a molecule without a meaningful density or a matrix of another shape.
     """
     check_scf_class(mf)
     check_molecule(mf.mol)
     check_density_matrix(mf, dm)
-    return refined(unsolved(mf), dm, closely=True)
+    return refined_alone(unsolved(mf), dm)
+
+
+def refined_alone(anderson: Anderson, dm: np.ndarray, otherwise: Callable[[], np.ndarray] | None = None,
+                  descend: bool = False) -> np.ndarray:
+    """As ``refined``, for an ordinary SCF, which does not go on with the cheap problem."""
+    better = refined(anderson, dm, otherwise, descend, closely=True)
+    return one_build.corrected(anderson, better) if _wants_real_fock(anderson) else better
+
+
+def _wants_real_fock(anderson):
+    problem = anderson.problem
+    if not problem.semilocal or getattr(problem.mf, "sigma", None):
+        return False
+    if grid_matters(problem.mf):
+        return True
+    # Near an instability what is left of the gradient may grow from cycle to cycle of an ordinary SCF.
+    best = anderson.best()
+    determinant = Determinant.of_state(problem, best.state)
+    return determinant is None or in_doubt(determinant, anderson.corrected(best))
 
 
 def unsolved(mf: hf.SCF, corrected: bool = False) -> Anderson:
