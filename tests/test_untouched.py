@@ -80,7 +80,20 @@ def assert_leaves_alone(mf, work):
 @pytest.mark.parametrize("case", CASES)
 def test_the_scf_object_stays_as_it_was(case, key):
     mf = CASES[case]()
+    if case in ("RKS", "UKS"):
+        # A Fock matrix corrects these guesses: grid and integrals, which it leaves for the SCF, are there already.
+        mf.get_veff(dm=mf.get_init_guess(key="minao"))
     assert_leaves_alone(mf, lambda: guess(mf, key))
+
+
+@pytest.mark.parametrize("case", ["RKS", "UKS"])
+def test_what_a_fock_matrix_of_the_guess_needs_is_made_once(case):
+    mf = CASES[case]()
+    guess(mf, "minao+refine")
+    grid, integrals = mf.grids.coords, mf._eri
+    mf.kernel()
+    assert grid is not None and mf.grids.coords is grid
+    assert integrals is not None and mf._eri is integrals
 
 
 @pytest.mark.parametrize("case", WITH_ENERGY)

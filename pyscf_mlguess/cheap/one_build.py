@@ -55,8 +55,11 @@ def corrected(anderson: Anderson, dm: np.ndarray) -> np.ndarray:
     Where there is none nearby, the point of the smallest gradient met, ``dm`` itself included.
     """
     problem = anderson.problem
+    # Grid, tensor and integrals stay with the user's object, which needs them next; its log and timers are its own.
+    quiet = problem.mf.copy().set(verbose=0)
     for _ in range(_MOST_BUILDS):
-        real, _, _ = _built(problem.mf, anderson, dm)
+        real, _, _ = _built(quiet, anderson, dm)
+        problem.mf._eri = quiet._eri
         before = problem.iterations
         with stage("cheap"), single_blas():
             point = _solved(anderson, dm, real)
