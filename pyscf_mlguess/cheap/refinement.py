@@ -34,8 +34,8 @@ _TOLERANCE_WITHOUT_GRID = 1e-4
 def refine(mf: hf.SCF, dm: np.ndarray) -> np.ndarray:
     """``dm`` after some iterations of the cheap problem: a better start for ``mf.kernel(dm0=...)``.
 
-    mf: RHF, RKS, UHF, UKS, ROHF or ROKS object; nothing of it changes, but what its SCF will need and is made here stays
-        with it: tensor of density fitting, grid, integrals.  dm: (nao, nao) or (2, nao, nao).
+    mf: RHF, RKS, UHF, UKS, ROHF or ROKS object; nothing of it changes, but what its SCF will need and is made here
+        stays with it: tensor of density fitting, grid, integrals.  dm: (nao, nao) or (2, nao, nao).
     Returns the density matrix of the smallest orbital gradient met, ``dm`` itself included, in the same shape.
     One Fock matrix of ``mf`` is built where it saves more than it takes: for open shells, meta-GGAs and range-separated
     functionals, of which the coarse grid leaves much, and for small frontier gaps.  Raises ValueError (Refusal) for
