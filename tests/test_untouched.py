@@ -1,5 +1,6 @@
 """A guess works on a copy: the user's SCF object stays as it was, its dear integrals are asked for once."""
 
+import functools
 import io
 
 import numpy as np
@@ -86,9 +87,13 @@ def test_the_scf_object_stays_as_it_was(case, key):
     assert_leaves_alone(mf, lambda: guess(mf, key))
 
 
+@pytest.mark.parametrize("own_potential", [False, True])
 @pytest.mark.parametrize("case", ["RKS", "UKS"])
-def test_what_a_fock_matrix_of_the_guess_needs_is_made_once(case):
+def test_what_a_fock_matrix_of_the_guess_needs_is_made_once(case, own_potential):
     mf = CASES[case]()
+    if own_potential:
+        # As a user's own potential hangs on the object.
+        mf.get_veff = functools.partial(mf.get_veff)
     guess(mf, "minao+refine")
     grid, integrals = mf.grids.coords, mf._eri
     mf.kernel()

@@ -157,7 +157,7 @@ class Anderson:
         """Iterate until the best gradient is below ``tolerance`` or no longer falls; returns that gradient."""
         lowest, waiting = self.gradient(self.best()), 0
         for _ in range(max_iterations):
-            if lowest < tolerance or waiting >= _PATIENCE:
+            if lowest <= tolerance or waiting >= _PATIENCE:
                 break
             self._set_up_dielectric(lowest)
             gradient = self.gradient(self.add(*self.next()))

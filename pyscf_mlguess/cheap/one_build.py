@@ -19,6 +19,8 @@ _RATIO, _MAX_ITERATIONS = 0.01, 20
 # (116 molecules, ions and radicals; SF6, which converges from no guess, apart); and what rounding leaves where it
 # vanishes, Eh.
 _SHARE, _ROUNDING = 0.01, 2e-11
+# Gradients (Eh) below this are rounding.
+_NOTHING = 1e-9
 # Fock matrices that correct a guess, at most.
 _MOST_BUILDS = 2
 
@@ -59,7 +61,8 @@ def corrected(anderson: Anderson, dm: np.ndarray) -> np.ndarray:
     quiet = problem.mf.copy().set(verbose=0)
     for _ in range(_MOST_BUILDS):
         real, _, _ = _built(quiet, anderson, dm)
-        problem.mf._eri = quiet._eri
+        # A method that hangs on the object itself works on it, not on its copy.
+        problem.mf._eri = quiet._eri if problem.mf._eri is None else problem.mf._eri
         before = problem.iterations
         with stage("cheap"), single_blas():
             point = _solved(anderson, dm, real)
@@ -85,7 +88,7 @@ def _growth(anderson, point):
         state = problem.state(problem.effective(spins, state), spins)
         spins = problem.fock(state) + anderson.correction(state)
         gradients.append(problem.gradient(spins, state))
-    return max(after / before for before, after in zip(gradients, gradients[1:]))
+    return max(after / max(before, _NOTHING) for before, after in zip(gradients, gradients[1:]))
 
 
 def _built(mf, anderson, dm):
